@@ -10,12 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The earliest and latest milliseconds a timestamp can hold: the years 0001 to 9999, which RFC 3339 can
-/// write; the last day of 9999 is cut at 22:00, as every time zone must be able to show it.
-const RANGE_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_207_200_999;
+/// The earliest and latest milliseconds a timestamp can hold: the years 0001 to 9998, which RFC 3339 can write
+/// in every time zone.
+const RANGE_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_370_764_799_999;
 
 impl Timestamp {
-    /// Clamps to the years 0001 to 9999.
+    /// The latest point in time: what "for good" is written as.
+    pub const MAX: Self = Self(*RANGE_MS.end());
+
+    /// Clamps to the years 0001 to 9998.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(*RANGE_MS.start(), *RANGE_MS.end()))
     }
@@ -91,6 +94,6 @@ mod tests {
             let at = Timestamp::from_millis(edge);
             assert_eq!(at.to_string().parse(), Ok(at));
         }
-        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-30T22:00:00.999Z");
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9998-12-31T23:59:59.999Z");
     }
 }

@@ -169,7 +169,7 @@ pub struct Participant {
 /// The asker's own settings of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConversationSettings {
-    /// Muted until then; for good is the year 9999; `null` is not muted.
+    /// Muted until then; for good is [`Timestamp::MAX`]; `null` is not muted.
     pub muted_until: Option<Timestamp>,
     /// Whether it is archived.
     pub archived: bool,
