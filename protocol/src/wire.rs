@@ -819,7 +819,10 @@ impl ServerEvent {
 
     /// Reads an event from its name and payload, as they come over a Socket.IO connection.
     pub fn from_parts(event: &str, data: serde_json::Value) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(serde_json::json!({ "event": event, "data": data }))
+        let mut object = serde_json::Map::new();
+        object.insert("event".to_owned(), event.into());
+        object.insert("data".to_owned(), data);
+        serde_json::from_value(object.into())
     }
 }
 

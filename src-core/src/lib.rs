@@ -1,1 +1,35 @@
-//! Ackscope.
+//! The chat backend inside Ackscope.
+//!
+//! The modules stand in the order a message takes: [`socket`] → [`messages`] (with [`rules`]) → [`log`] →
+//! [`consumers`] → [`repositories`], and back through [`messaging`], the acknowledgments. [`node`] puts the
+//! parts together and runs them.
+//!
+//! **Invariant:** knows `ackscope-protocol` and nobody else of this house.
+
+pub mod socket;
+
+pub mod conversations;
+pub mod messages;
+pub mod rules;
+pub mod sync;
+
+pub mod messaging;
+pub mod tail;
+
+pub mod producers;
+pub mod record;
+
+pub mod log;
+
+pub mod consumers;
+
+pub mod cache;
+pub mod repositories;
+pub mod sqlite;
+
+pub mod clock;
+pub mod limits;
+pub mod node;
+pub mod probe;
+pub mod refusal;
+pub mod token;

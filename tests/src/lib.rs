@@ -1,1 +1,5 @@
 //! Ackscope.
+
+pub mod node;
+
+pub mod contract;

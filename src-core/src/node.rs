@@ -1,0 +1,353 @@
+//! One node of the backend: the parts put together and running (S1, S5).
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackscope_protocol::wire::NAMESPACE;
+use axum::Router;
+use axum::routing::get;
+use socketioxide::SocketIo;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::ConversationCache;
+use crate::cache::embedded::EmbeddedCache;
+use crate::clock::Clock;
+use crate::consumers::conversation_persistence::{self, ConversationPersistence};
+use crate::consumers::fan_out::FanOut;
+use crate::consumers::message_persistence::{self, MessagePersistence};
+use crate::conversations::Conversations;
+use crate::limits::Limits;
+use crate::log::embedded::{EmbeddedLog, LogOptions};
+use crate::log::{EventLog, LogError, Topic};
+use crate::messages::Messages;
+use crate::messaging::Acknowledgments;
+use crate::probe::Probe;
+use crate::producers::{AcknowledgmentProducer, OutboxRelay};
+use crate::repositories::embedded::{EmbeddedConversations, EmbeddedMessages, EmbeddedParticipants};
+use crate::repositories::{ConversationRepository, MessageRepository, ParticipantRepository};
+use crate::socket::connect::Admission;
+use crate::socket::sessions::Sessions;
+use crate::sqlite::{EmbeddedError, EmbeddedFile, EmbeddedOptions};
+use crate::sync::SyncService;
+use crate::tail::Tail;
+use crate::token::TokenKey;
+
+/// What a node runs on: one implementation of every trait.
+#[derive(Clone)]
+pub struct Backend {
+    /// The event log.
+    pub log: Arc<dyn EventLog>,
+    /// Conversations.
+    pub conversations: Arc<dyn ConversationRepository>,
+    /// Participants.
+    pub participants: Arc<dyn ParticipantRepository>,
+    /// Messages.
+    pub messages: Arc<dyn MessageRepository>,
+    /// Conversation metadata.
+    pub cache: Arc<dyn ConversationCache>,
+}
+
+/// Settings of [`Backend::embedded`].
+#[derive(Clone, Debug)]
+pub struct EmbeddedBackendOptions {
+    /// The file.
+    pub file: EmbeddedOptions,
+    /// The event log in it.
+    pub log: LogOptions,
+    /// Conversations the cache holds at most; the least used ones give way.
+    pub cache_capacity: u64,
+}
+
+impl Default for EmbeddedBackendOptions {
+    fn default() -> Self {
+        Self { file: EmbeddedOptions::default(), log: LogOptions::default(), cache_capacity: 100_000 }
+    }
+}
+
+/// Name of the embedded backend's file in its folder.
+pub const EMBEDDED_FILE: &str = "ackscope.sqlite";
+
+impl Backend {
+    /// The embedded backend in a folder, which must be there. Blocks for a few milliseconds.
+    pub fn embedded(dir: &Path, clock: &Clock, options: EmbeddedBackendOptions) -> Result<Self, EmbeddedError> {
+        let file = EmbeddedFile::open(dir.join(EMBEDDED_FILE), options.file)?;
+        Ok(Self {
+            log: Arc::new(EmbeddedLog::new(Arc::clone(&file), options.log)?),
+            conversations: Arc::new(EmbeddedConversations::new(Arc::clone(&file))),
+            participants: Arc::new(EmbeddedParticipants::new(Arc::clone(&file))),
+            messages: Arc::new(EmbeddedMessages::new(file)),
+            cache: Arc::new(EmbeddedCache::new(clock.clone(), options.cache_capacity)),
+        })
+    }
+}
+
+/// Which parts of a node run (S5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// The socket service with its fan-out.
+    pub socket: bool,
+    /// The consumers.
+    pub consumer: bool,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self { socket: true, consumer: true }
+    }
+}
+
+/// How a node is started.
+pub struct NodeOptions {
+    /// The node's name, unique among the nodes that share a log.
+    pub name: String,
+    /// Where the chat service listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What it runs on.
+    pub backend: Backend,
+    /// Business time.
+    pub clock: Clock,
+    /// The recorder's probe.
+    pub probe: Probe,
+    /// What tokens are checked with.
+    pub token_key: TokenKey,
+    /// Limits.
+    pub limits: Limits,
+    /// Which parts run.
+    pub roles: Roles,
+}
+
+/// What the handlers of the socket service use.
+pub struct Services {
+    /// The node's name.
+    pub name: String,
+    /// Business time.
+    pub clock: Clock,
+    /// The recorder's probe.
+    pub probe: Probe,
+    /// What tokens are checked with.
+    pub token_key: TokenKey,
+    /// Limits.
+    pub limits: Limits,
+    /// Who is connected.
+    pub sessions: Arc<Sessions>,
+    /// What senders are told.
+    pub acknowledgments: Arc<Acknowledgments>,
+    /// The conversation service.
+    pub conversations: Arc<Conversations>,
+    /// The message service.
+    pub messages: Arc<Messages>,
+    /// `sync`.
+    pub sync: SyncService,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not allowed.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The log could not be read up to its end.
+    #[error("the event log could not be read within {} s", .0.as_secs())]
+    NotCaughtUp(Duration),
+}
+
+/// How long a starting node may take to read what is delivered and not persisted.
+const CATCH_UP_LIMIT: Duration = Duration::from_mins(1);
+/// How long the parts of a node may take to end before they are dropped.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running node.
+pub struct Node {
+    address: SocketAddr,
+    log: Arc<dyn EventLog>,
+    cache: Arc<dyn ConversationCache>,
+    sessions: Arc<Sessions>,
+    tail: Arc<Tail>,
+    io: SocketIo,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a node. When this returns, it takes connections.
+    pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
+        let NodeOptions { name, listen, backend, clock, probe, token_key, limits, roles } = options;
+        let failed = |error| StartError::Listen { address: listen, error };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (outbox_written, outbox_published) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let conversations = Arc::new(Conversations::new(
+            Arc::clone(&backend.conversations),
+            Arc::clone(&backend.participants),
+            Arc::clone(&backend.cache),
+            clock.clone(),
+            Arc::clone(&outbox_written),
+            Arc::clone(&outbox_published),
+        ));
+        let tail = Arc::new(Tail::default());
+        let sessions = Arc::new(Sessions::default());
+        let acknowledgments = Arc::new(Acknowledgments::new(clock.clone(), probe.clone()));
+
+        // The relay runs wherever changes are made.
+        let relay = OutboxRelay {
+            log: Arc::clone(&backend.log),
+            conversations: Arc::clone(&backend.conversations),
+            written: outbox_written,
+            published: outbox_published,
+            stop: stop.clone(),
+        };
+        tasks.spawn(relay.run());
+
+        if roles.consumer {
+            let persistence = MessagePersistence {
+                log: Arc::clone(&backend.log),
+                messages: Arc::clone(&backend.messages),
+                acknowledgments: AcknowledgmentProducer::new(Arc::clone(&backend.log), stop.clone()),
+                clock: clock.clone(),
+                probe: probe.clone(),
+                stop: stop.clone(),
+            };
+            tasks.spawn(persistence.run());
+            let persistence = ConversationPersistence {
+                log: Arc::clone(&backend.log),
+                repository: Arc::clone(&backend.conversations),
+                conversations: Arc::clone(&conversations),
+                clock: clock.clone(),
+                stop: stop.clone(),
+            };
+            tasks.spawn(persistence.run());
+        }
+
+        let fan_out = FanOut {
+            log: Arc::clone(&backend.log),
+            conversations: Arc::clone(&conversations),
+            messages: Arc::clone(&backend.messages),
+            sessions: Arc::clone(&sessions),
+            acknowledgments: Arc::clone(&acknowledgments),
+            tail: Arc::clone(&tail),
+            probe: probe.clone(),
+            stop: stop.clone(),
+        };
+        let (caught_up, is_caught_up) = oneshot::channel();
+        if roles.socket {
+            tasks.spawn(fan_out.run(caught_up));
+            if tokio::time::timeout(CATCH_UP_LIMIT, is_caught_up).await.is_err() {
+                stop.cancel();
+                return Err(StartError::NotCaughtUp(CATCH_UP_LIMIT));
+            }
+        }
+
+        let messages = Arc::new(Messages {
+            conversations: Arc::clone(&conversations),
+            repository: Arc::clone(&backend.messages),
+            log: Arc::clone(&backend.log),
+            tail: Arc::clone(&tail),
+            acknowledgments: Arc::clone(&acknowledgments),
+            clock: clock.clone(),
+            probe: probe.clone(),
+            limits: limits.clone(),
+        });
+        let sync = SyncService {
+            log: Arc::clone(&backend.log),
+            conversations: Arc::clone(&conversations),
+            limits: limits.clone(),
+        };
+        let (layer, io) = SocketIo::builder()
+            .max_payload(limits.frame_max_bytes as u64)
+            .ws_max_message_size(limits.frame_max_bytes)
+            .ws_max_frame_size(limits.frame_max_bytes)
+            .max_buffer_size(limits.outbound_queue_max)
+            .ping_interval(limits.ping_interval)
+            .ping_timeout(limits.ping_timeout)
+            .build_layer();
+        let services = Arc::new(Services {
+            name,
+            clock,
+            probe,
+            token_key,
+            limits,
+            sessions: Arc::clone(&sessions),
+            acknowledgments,
+            conversations,
+            messages,
+            sync,
+        });
+        let mut app = Router::new().route("/healthz", get(|| std::future::ready("ok")));
+        if roles.socket {
+            io.ns(NAMESPACE, Admission::new(services));
+            app = app.layer(layer);
+        }
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+                tracing::error!(%error, "the chat service ended");
+            }
+        });
+        Ok(Self { address, log: backend.log, cache: backend.cache, sessions, tail, io, stop, tasks })
+    }
+
+    /// Where the chat service listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many records each consumer group has before it, by topic.
+    pub async fn lag(&self) -> Result<Vec<(String, Topic, u64)>, LogError> {
+        let mut lags = Vec::new();
+        for (group, topic) in [
+            (message_persistence::GROUP, Topic::MessageSent),
+            (conversation_persistence::GROUP, Topic::ConversationUpdated),
+        ] {
+            let ends = self.log.end(topic).await?;
+            let committed = self.log.committed(group, topic).await?;
+            let behind = |end: &crate::log::Position| {
+                let done = committed.iter().find(|position| position.partition == end.partition);
+                end.offset.saturating_sub(done.map_or(0, |position| position.offset))
+            };
+            lags.push((group.to_owned(), topic, ends.iter().map(behind).sum()));
+        }
+        Ok(lags)
+    }
+
+    /// How many messages are delivered and not known to be persisted.
+    pub fn unpersisted(&self) -> usize {
+        self.tail.unpersisted()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.sessions.count()
+    }
+
+    /// The cache, for figures.
+    pub fn cache(&self) -> &Arc<dyn ConversationCache> {
+        &self.cache
+    }
+
+    /// Ends the node: connections are closed, consumers stop after the batch they work on.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        let end = async {
+            self.io.close().await;
+            while self.tasks.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(SHUTDOWN_LIMIT, end).await.is_err() {
+            tracing::warn!("parts of the node did not end in time and are dropped");
+        }
+        self.tasks.abort_all();
+    }
+}

@@ -1,0 +1,278 @@
+//! Events of one connection: read in order, limited, answered.
+//!
+//! The library would run every event as a task of its own and so mix up their order. Here an event is parsed
+//! and acknowledged as `pending` where it is read, and one task for each connection hands it to the services in
+//! order. Sends wait for the log side by side; their order in the log is the order they were read in.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ackscope_protocol::MessageId;
+use ackscope_protocol::error::{ErrorCode, WireError};
+use ackscope_protocol::trace::Stage;
+use ackscope_protocol::wire::{self, Answer, Request, SendMessage, ServerEvent};
+use futures_util::future::BoxFuture;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::{FromMessageParts, MessageHandler};
+use socketioxide::socket::Socket;
+use socketioxide_core::Value;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::sessions::Connection;
+use crate::messages::InboundSend;
+use crate::messaging::Tracked;
+use crate::node::Services;
+
+/// Something a connection asked for, ready to be worked on.
+enum Job {
+    /// Its place in the order of the log is decided when its turn comes.
+    Send(Box<InboundSend>, AckSender),
+    /// Anything else.
+    Request(BoxFuture<'static, ()>),
+}
+
+/// The inbound side of one connection.
+#[derive(Clone)]
+pub struct Inbound {
+    services: Arc<Services>,
+    connection: Arc<Connection>,
+    queue: mpsc::Sender<Job>,
+    rate: Arc<DefaultDirectRateLimiter>,
+}
+
+impl Inbound {
+    /// Starts the connection's task. It ends when the connection's handlers are dropped.
+    pub fn start(services: Arc<Services>, connection: Arc<Connection>) -> Self {
+        let (queue, jobs) = mpsc::channel(services.limits.inbound_queue_max.max(1));
+        let nonzero = |number| std::num::NonZeroU32::new(number).unwrap_or(std::num::NonZeroU32::MIN);
+        let quota = Quota::per_second(nonzero(services.limits.events_per_sec))
+            .allow_burst(nonzero(services.limits.events_burst));
+        tokio::spawn(work(Arc::clone(&services), jobs));
+        Self { services, connection, queue, rate: Arc::new(RateLimiter::direct(quota)) }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The services.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// The one payload of an event. An event without or with several has none that could be read.
+    fn payload(&self, packet: &Value) -> Result<serde_json::Value, WireError> {
+        let Value::Str(text, binaries) = packet else {
+            return Err(WireError::new(ErrorCode::InvalidPayload, "an event is JSON, not a binary packet"));
+        };
+        let bytes = text.len() + binaries.iter().flatten().map(bytes::Bytes::len).sum::<usize>();
+        let max = self.services.limits.payload_max_bytes;
+        if bytes > max {
+            return Err(WireError::new(
+                ErrorCode::TooLarge,
+                format!("an event has at most {max} bytes, this one {bytes}"),
+            ));
+        }
+        match serde_json::from_str::<(IgnoredAny, serde_json::Value)>(text) {
+            Ok((_, payload)) => Ok(payload),
+            Err(_) => Err(WireError::new(ErrorCode::InvalidPayload, "an event takes exactly one JSON object")),
+        }
+    }
+
+    /// Whether the connection may send one more event now.
+    fn within_rate(&self) -> Result<(), WireError> {
+        self.rate.check().map_err(|_| {
+            let per_sec = self.services.limits.events_per_sec;
+            WireError::new(ErrorCode::RateLimited, format!("more than {per_sec} events a second; slow down"))
+        })
+    }
+
+    /// Answers the ack callback; without one, a refusal is an `error` event.
+    fn answer<T: Serialize>(connection: &Connection, ack: AckSender, wants_ack: bool, result: Result<T, WireError>) {
+        if wants_ack {
+            if let Err(error) = ack.send(&Answer::from(result)) {
+                tracing::debug!(%error, connection = connection.id(), "an answer could not be written");
+            }
+        } else if let Err(error) = result {
+            connection.emit(&ServerEvent::Error(error));
+        }
+    }
+
+    fn refuse(&self, ack: AckSender, wants_ack: bool, error: WireError) {
+        Self::answer::<()>(&self.connection, ack, wants_ack, Err(error));
+    }
+
+    /// Puts a job in the connection's queue.
+    fn enqueue(&self, job: Job) -> Result<(), Job> {
+        self.queue.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => job,
+        })
+    }
+}
+
+fn queue_full() -> WireError {
+    WireError::new(ErrorCode::Overloaded, "too many events of this connection wait for their turn; try again")
+}
+
+/// The connection's task.
+async fn work(services: Arc<Services>, mut jobs: mpsc::Receiver<Job>) {
+    let in_flight = Arc::new(Semaphore::new(services.limits.in_flight_max.max(1)));
+    while let Some(job) = jobs.recv().await {
+        // Never closed.
+        let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
+        match job {
+            Job::Send(send, ack) => {
+                let admission = services.messages.admit(&send).await;
+                let services = Arc::clone(&services);
+                tokio::spawn(async move {
+                    let outcome = services.messages.finish(&send, admission).await;
+                    Inbound::answer(&send.connection, ack, send.wants_answer, outcome);
+                    drop(permit);
+                });
+            }
+            Job::Request(work) => {
+                tokio::spawn(async move {
+                    work.await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+}
+
+/// Marks the handlers of this module.
+pub struct Ordered;
+
+/// `message:send` under its two names.
+pub struct SendHandler(pub Inbound);
+
+impl MessageHandler<LocalAdapter, Ordered> for SendHandler {
+    fn call(&self, socket: Arc<Socket<LocalAdapter>>, mut packet: Value, ack_id: Option<i64>) {
+        let received_at = Instant::now();
+        let Self(inbound) = self;
+        let Ok(ack) = AckSender::from_message_parts(&socket, &mut packet, &ack_id);
+        let wants_answer = ack_id.is_some();
+
+        let payload = match inbound.payload(&packet) {
+            Ok(payload) => payload,
+            Err(error) => return inbound.refuse(ack, wants_answer, error),
+        };
+        let acknowledgments = &inbound.services.acknowledgments;
+        // A message whose name can be read is told of by that name, whatever else is wrong with it.
+        let tracked = tracked(&payload, inbound.connection());
+        let refuse = |ack, error: WireError| {
+            if let Some(tracked) = &tracked {
+                acknowledgments.refuse(tracked, inbound.connection(), &error);
+            }
+            inbound.refuse(ack, wants_answer, error);
+        };
+        let request = match wire::parse::<SendMessage>(payload) {
+            Ok(request) => request,
+            Err(error) => return refuse(ack, error),
+        };
+        if let Err(error) = inbound.within_rate() {
+            return refuse(ack, error);
+        }
+        let Some(tracked) = tracked.clone() else {
+            // Not reachable: what parsed as a whole has its parts.
+            return inbound.refuse(ack, wants_answer, WireError::new(ErrorCode::Internal, "the message has no id"));
+        };
+        inbound.services.probe.stage(tracked.message_id, || Stage::Received);
+        acknowledgments.pending(&tracked, inbound.connection());
+
+        let connection = Arc::clone(inbound.connection());
+        let send = InboundSend { request, tracked, connection, received_at, wants_answer };
+        if let Err(Job::Send(send, ack)) = inbound.enqueue(Job::Send(Box::new(send), ack)) {
+            let error = queue_full();
+            acknowledgments.refuse(&send.tracked, inbound.connection(), &error);
+            inbound.refuse(ack, wants_answer, error);
+        }
+    }
+}
+
+/// The name of a message, read from a payload that may be wrong elsewhere.
+fn tracked(payload: &serde_json::Value, connection: &Connection) -> Option<Tracked> {
+    let text = |field: &str| payload.get(field)?.as_str();
+    let conversation_id = text("conversation_id")?.parse().ok()?;
+    let temp_id = text("temp_id")?.parse().ok()?;
+    let message_id = MessageId::derive(connection.user(), conversation_id, &temp_id);
+    Some(Tracked { message_id, conversation_id, temp_id })
+}
+
+/// What works on a request: a function of the services, the caller and the payload.
+pub type Work<R> =
+    fn(Arc<Services>, Arc<Connection>, R) -> BoxFuture<'static, Result<<R as Request>::Answer, WireError>>;
+
+/// Any event but `message:send`.
+pub struct RequestHandler<R: Request> {
+    /// The connection.
+    pub inbound: Inbound,
+    /// What works on it.
+    pub work: Work<R>,
+}
+
+impl<R> MessageHandler<LocalAdapter, Ordered> for RequestHandler<R>
+where
+    R: Request + Send + 'static,
+    R::Answer: Send,
+{
+    fn call(&self, socket: Arc<Socket<LocalAdapter>>, mut packet: Value, ack_id: Option<i64>) {
+        let Self { inbound, work } = self;
+        let Ok(ack) = AckSender::from_message_parts(&socket, &mut packet, &ack_id);
+        let wants_answer = ack_id.is_some();
+        let request = inbound.payload(&packet).and_then(wire::parse::<R>);
+        let request = match inbound.within_rate().and(request) {
+            Ok(request) => request,
+            Err(error) => return inbound.refuse(ack, wants_answer, error),
+        };
+        // The place is taken before the work is put in, so that a refusal still has the ack to answer with.
+        let Ok(place) = inbound.queue.try_reserve() else {
+            return inbound.refuse(ack, wants_answer, queue_full());
+        };
+        let connection = Arc::clone(inbound.connection());
+        let deadline = inbound.services.limits.request_deadline;
+        let answer = work(Arc::clone(&inbound.services), Arc::clone(&connection), request);
+        place.send(Job::Request(Box::pin(async move {
+            let result = match tokio::time::timeout(deadline, answer).await {
+                Ok(result) => result,
+                Err(_) => Err(crate::refusal::store_too_slow()),
+            };
+            Inbound::answer(&connection, ack, wants_answer, result);
+        })));
+    }
+}
+
+/// The event's name: the first element of the packet's array.
+fn first_element(text: &str) -> Option<String> {
+    let rest = text.trim_start().strip_prefix('[')?;
+    serde_json::Deserializer::from_str(rest).into_iter::<String>().next()?.ok()
+}
+
+/// Events that are not served.
+pub struct UnknownHandler(pub Inbound);
+
+impl MessageHandler<LocalAdapter, Ordered> for UnknownHandler {
+    fn call(&self, socket: Arc<Socket<LocalAdapter>>, mut packet: Value, ack_id: Option<i64>) {
+        let Self(inbound) = self;
+        let Ok(ack) = AckSender::from_message_parts(&socket, &mut packet, &ack_id);
+        if let Err(error) = inbound.within_rate() {
+            return inbound.refuse(ack, ack_id.is_some(), error);
+        }
+        // Only the name is read; the rest of the packet may be anything.
+        let name = match &packet {
+            Value::Str(text, _) => first_element(text).unwrap_or_default(),
+            Value::Bytes(_) => String::new(),
+        };
+        let sentence = if wire::CLIENT_EVENTS.contains(&name.as_str()) {
+            format!("event `{name}` is not served by this version")
+        } else {
+            "no such event".to_owned()
+        };
+        inbound.refuse(ack, ack_id.is_some(), WireError::new(ErrorCode::InvalidPayload, sentence));
+    }
+}

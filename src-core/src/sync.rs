@@ -1,0 +1,175 @@
+//! `sync`: what a client missed, read from the log again (S1.1, S1.8).
+//!
+//! A cursor is a place in every partition of the topics that clients hear of, so it holds on every node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ackscope_protocol::error::{ErrorCode, WireError};
+use ackscope_protocol::text::Cursor;
+use ackscope_protocol::wire::{self, ServerEvent, Sync, SyncAnswer};
+use ackscope_protocol::{ConversationId, UserId};
+
+use crate::consumers::fan_out::{FAN_OUT_TOPICS, Told, event_for};
+use crate::conversations::Conversations;
+use crate::limits::Limits;
+use crate::log::{EventLog, LogError, Position, Record};
+use crate::repositories::StoredConversation;
+use crate::{refusal, rules};
+
+/// Leads every cursor; another number is another layout.
+const CURSOR_VERSION: &str = "s1";
+
+/// Answers `sync`.
+pub struct SyncService {
+    /// What was missed stands here.
+    pub log: Arc<dyn EventLog>,
+    /// Who may see it.
+    pub conversations: Arc<Conversations>,
+    /// How much one answer looks at.
+    pub limits: Limits,
+}
+
+impl SyncService {
+    /// Everything the caller missed since the cursor; without a cursor nothing, and a cursor for later.
+    pub async fn since(&self, caller: &UserId, request: &Sync) -> Result<SyncAnswer, WireError> {
+        let ends = self.ends().await.map_err(|error| refusal::log(&error))?;
+        let Some(cursor) = &request.cursor else {
+            return Ok(SyncAnswer { events: Vec::new(), cursor: write_cursor(&ends)?, more: false });
+        };
+        let mut next = read_cursor(cursor, &ends)?;
+
+        let (records, more) = self.records(&mut next, &ends).await.map_err(|error| refusal::log(&error))?;
+        let mut conversations = HashMap::new();
+        let mut events = Vec::new();
+        for record in &records {
+            // What does not read is in the dead letters by now; there is nothing in it to tell.
+            let Ok(told) = Told::read(record) else { continue };
+            let conversation = self.conversation(&mut conversations, told.conversation_id()).await?;
+            let Ok(_) = rules::participant(conversation.as_deref(), caller) else { continue };
+            events.extend(conversation.iter().filter_map(|conversation| event_for(&told, conversation, caller)));
+            events.extend(own_acknowledgment(&told, caller));
+        }
+        Ok(SyncAnswer { events, cursor: write_cursor(&next)?, more })
+    }
+
+    async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        let mut ends = Vec::new();
+        for topic in FAN_OUT_TOPICS {
+            ends.extend(self.log.end(topic).await?);
+        }
+        Ok(ends)
+    }
+
+    /// Records from `next` to `ends` in the order they were appended, at most `sync_scan_max`; moves `next` on.
+    async fn records(&self, next: &mut [Position], ends: &[Position]) -> Result<(Vec<Record>, bool), LogError> {
+        let mut records = Vec::new();
+        let mut more = false;
+        for (position, end) in next.iter_mut().zip(ends) {
+            let room = self.limits.sync_scan_max.saturating_sub(records.len());
+            if position.offset >= end.offset {
+                continue;
+            }
+            if room == 0 {
+                more = true;
+                continue;
+            }
+            let read = self.log.read(position.topic_partition(), position.offset, room).await?;
+            if let Some(last) = read.last() {
+                position.offset = last.position.offset + 1;
+            } else {
+                position.offset = end.offset;
+            }
+            more |= position.offset < end.offset;
+            records.extend(read);
+        }
+        // A stable order: within a partition it is the log's.
+        records.sort_by_key(|record| record.appended_at);
+        Ok((records, more))
+    }
+
+    async fn conversation(
+        &self,
+        known: &mut HashMap<ConversationId, Option<Arc<StoredConversation>>>,
+        conversation_id: ConversationId,
+    ) -> Result<Option<Arc<StoredConversation>>, WireError> {
+        if let Some(conversation) = known.get(&conversation_id) {
+            return Ok(conversation.clone());
+        }
+        let (conversation, _) =
+            self.conversations.load(conversation_id).await.map_err(|error| refusal::store(&error))?;
+        known.insert(conversation_id, conversation.clone());
+        Ok(conversation)
+    }
+}
+
+/// The caller's own message was persisted while it was away.
+fn own_acknowledgment(told: &Told, caller: &UserId) -> Option<ServerEvent> {
+    let Told::Settled(settled) = told else { return None };
+    if settled.sender_id != *caller {
+        return None;
+    }
+    let (state, error) = match &settled.outcome {
+        crate::record::Outcome::Persisted => (wire::AckState::Persisted, None),
+        crate::record::Outcome::Failed { .. } => {
+            (wire::AckState::Rejected, Some(crate::consumers::fan_out::persistence_failed()))
+        }
+    };
+    Some(ServerEvent::Ack(wire::MessageAck {
+        temp_id: settled.temp_id.clone(),
+        conversation_id: settled.conversation_id,
+        state,
+        message_id: Some(settled.message_id),
+        seq: None,
+        error,
+        at: settled.timestamp,
+    }))
+}
+
+fn write_cursor(positions: &[Position]) -> Result<Cursor, WireError> {
+    let offsets: Vec<String> = positions.iter().map(|position| format!("{:x}", position.offset)).collect();
+    Cursor::new(format!("{CURSOR_VERSION}.{}", offsets.join(".")))
+        .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))
+}
+
+/// Reads a cursor against the partitions there are. One that points past the end was made for another log.
+fn read_cursor(cursor: &Cursor, ends: &[Position]) -> Result<Vec<Position>, WireError> {
+    let parse = || {
+        let mut parts = cursor.split('.');
+        if parts.next()? != CURSOR_VERSION {
+            return None;
+        }
+        let offsets: Vec<u64> = parts.map(|part| u64::from_str_radix(part, 16).ok()).collect::<Option<_>>()?;
+        if offsets.len() != ends.len() || offsets.iter().zip(ends).any(|(offset, end)| *offset > end.offset) {
+            return None;
+        }
+        Some(ends.iter().zip(offsets).map(|(end, offset)| Position { offset, ..*end }).collect())
+    };
+    parse().ok_or_else(|| WireError::new(ErrorCode::InvalidPayload, "field `cursor`: not a cursor of this service"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Topic;
+
+    fn at(partition: u32, offset: u64) -> Position {
+        Position { topic: Topic::MessageSent, partition, offset }
+    }
+
+    #[test]
+    fn a_cursor_reads_back() {
+        let ends = [at(0, 300), at(1, 0)];
+        let cursor = write_cursor(&[at(0, 255), at(1, 0)]).unwrap();
+        assert_eq!(&*cursor, "s1.ff.0");
+        assert_eq!(read_cursor(&cursor, &ends).unwrap(), [at(0, 255), at(1, 0)]);
+    }
+
+    #[test]
+    fn what_is_no_cursor_of_this_log_is_refused() {
+        let ends = [at(0, 5), at(1, 5)];
+        for bad in ["s1", "s1.1", "s1.1.2.3", "s2.1.1", "s1.6.0", "s1.-1.0", "s1.zz.0", "x"] {
+            assert!(read_cursor(&Cursor::new(bad).unwrap(), &ends).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What every implementation of the log, the repositories and the cache must do (S2).
+//!
+//! A suite is a list of functions, one for each behaviour, each given a fresh *place*: somewhere an
+//! implementation keeps its data, which can be opened, closed and opened again. A new implementation is a place
+//! and one line, such as `log_contract!(embedded, EmbeddedPlace);`.
+
+pub mod cache;
+pub mod embedded;
+pub mod log;
+pub mod repositories;
+
+use std::time::{Duration, Instant};
+
+/// No behaviour takes longer, on a slow machine and against a real server too. What hangs fails.
+pub const TEST_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a behaviour within the limit.
+pub async fn within_limit(behaviour: impl Future<Output = ()>) {
+    assert!(tokio::time::timeout(TEST_LIMIT, behaviour).await.is_ok(), "not done within {TEST_LIMIT:?}");
+}
+
+/// Waits until the condition holds; fails with its name when it does not.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "it did not come about within {PATIENCE:?} that {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Makes a test of each behaviour for one implementation.
+#[macro_export]
+macro_rules! contract_tests {
+    ($implementation:ident, $place:ty, $suite:path, [$($behaviour:ident),* $(,)?]) => {
+        mod $implementation {
+            use $suite as suite;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    $crate::contract::within_limit(async {
+                        suite::$behaviour(<$place>::new().await).await;
+                    })
+                    .await;
+                }
+            )*
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A behaviour that is in no list would never run.
+    #[test]
+    fn every_behaviour_is_listed() {
+        for source in [include_str!("log.rs"), include_str!("repositories.rs"), include_str!("cache.rs")] {
+            let (behaviours, lists) = source.split_once("macro_rules!").unwrap();
+            let names: Vec<&str> = behaviours
+                .split("\npub async fn ")
+                .skip(1)
+                .map(|rest| rest.split(['(', '<']).next().unwrap())
+                .collect();
+            assert!(names.len() > 5);
+            for name in names {
+                assert!(lists.contains(&format!(" {name},")), "{name} is not listed");
+            }
+        }
+    }
+}

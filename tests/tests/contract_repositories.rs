@@ -1,0 +1,3 @@
+//! Every implementation of the repositories keeps its contract.
+
+ackscope_tests::repositories_contract!(embedded, ackscope_tests::contract::embedded::EmbeddedPlace);

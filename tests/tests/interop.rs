@@ -1,0 +1,50 @@
+//! The official JavaScript client against the service, unchanged, on every transport (S1.1).
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ackscope_tests::node::TestNode;
+
+/// Longest one run of the client may take; it has limits of its own that say more.
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn official_client(mode: &str) {
+    let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop");
+    assert!(
+        interop.join("node_modules/socket.io-client").exists(),
+        "the official client is not installed: run `./ackscope test`, or `npm ci` in tests/interop"
+    );
+    let node = TestNode::start().await;
+    let client = tokio::process::Command::new("node")
+        .arg("client.mjs")
+        .arg(node.url())
+        .arg(node.token("ana"))
+        .arg(node.token("ben"))
+        .arg(mode)
+        .current_dir(interop)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(LIMIT, client).await.expect("the client ends in time").expect("node runs");
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{mode}: {}\n{said}\n{complained}", output.status);
+    assert_eq!(said.lines().count(), 7, "{mode}: every step is said\n{said}");
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket() {
+    official_client("websocket").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polling() {
+    official_client("polling").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polling_upgraded_to_websocket() {
+    official_client("upgrade").await;
+}
