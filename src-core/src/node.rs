@@ -9,6 +9,7 @@ use std::time::Duration;
 use ackscope_protocol::wire::NAMESPACE;
 use axum::Router;
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use socketioxide::SocketIo;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
@@ -292,6 +293,12 @@ impl Node {
             app = app.layer(layer);
         }
         let stopped = stop.clone().cancelled_owned();
+        // Acknowledgments are small packets: without this the kernel holds them back for 40 ms.
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps its packets together");
+            }
+        });
         tasks.spawn(async move {
             if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
                 tracing::error!(%error, "the chat service ended");

@@ -33,10 +33,13 @@ function once(emitter, event, what, holds = () => true) {
 }
 
 async function connected(socket, name) {
-  await Promise.race([
-    once(socket, "connect", `connection of ${name}`),
-    once(socket, "connect_error", "").then((error) => Promise.reject(error)),
-  ]);
+  const refused = (error) => {
+    console.error(`${name} is refused: ${error.message}`);
+    process.exit(1);
+  };
+  socket.once("connect_error", refused);
+  await once(socket, "connect", `connection of ${name}`);
+  socket.off("connect_error", refused);
 }
 
 // A token that does not hold is refused with connect_error.
