@@ -79,8 +79,8 @@ impl Messages {
             Ok(Checked::New { message, conversation_version, is_known_new }) => {
                 (message, conversation_version, is_known_new)
             }
-            Ok(Checked::Already { known, persisted }) => {
-                let sent = self.acknowledgments.already(&send.tracked, &send.connection, known, persisted);
+            Ok(Checked::Already(known)) => {
+                let sent = self.acknowledgments.already(&send.tracked, &send.connection, known, &self.tail);
                 return Admission::Decided(Ok(sent));
             }
             Err(error) => return self.refuse(send, error),
@@ -165,14 +165,13 @@ impl Messages {
         allowed?;
 
         if let Some(known) = self.tail.known(tracked.message_id) {
-            let persisted = self.tail.find(tracked.conversation_id, tracked.message_id).is_none();
-            return Ok(Checked::Already { known, persisted });
+            return Ok(Checked::Already(known));
         }
         // Without the store the message is published all the same: its id is derived, so whoever reads it twice
         // knows it again.
         let is_known_new = match self.repository.find(tracked.message_id).await {
             Ok(Some(Message { seq, created_at, .. })) => {
-                return Ok(Checked::Already { known: Known { seq, created_at }, persisted: true });
+                return Ok(Checked::Already(Known { seq, created_at }));
             }
             Ok(None) => true,
             Err(error) => {
@@ -268,7 +267,7 @@ enum Checked {
     /// To be published.
     New { message: Box<Message>, conversation_version: u64, is_known_new: bool },
     /// Delivered before.
-    Already { known: Known, persisted: bool },
+    Already(Known),
 }
 
 /// A cursor is the `seq` the page ended at; to a client it is opaque.

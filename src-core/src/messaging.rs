@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::probe::Probe;
 use crate::socket::sessions::Connection;
-use crate::tail::Known;
+use crate::tail::{Known, Tail};
 
 /// What a `message:send` came to.
 pub type SendOutcome = Result<Sent, WireError>;
@@ -59,6 +59,23 @@ struct Entry {
     connections: Vec<Arc<Connection>>,
     /// Others that sent the same message meanwhile.
     joined: Vec<oneshot::Sender<SendOutcome>>,
+}
+
+impl Entry {
+    fn new(tracked: Tracked, phase: Phase) -> Self {
+        Self { tracked, phase, connections: Vec::new(), joined: Vec::new() }
+    }
+
+    /// Whatever comes next is told to this connection too.
+    fn attach(&mut self, connection: &Arc<Connection>) {
+        if self.connections.iter().any(|known| known.id() == connection.id()) {
+            return;
+        }
+        if self.connections.len() >= CONNECTIONS_MAX {
+            self.connections.remove(0);
+        }
+        self.connections.push(Arc::clone(connection));
+    }
 }
 
 /// Most connections that are told of one message: a client that reconnects and sends again in a loop.
@@ -108,11 +125,21 @@ impl Acknowledgments {
         self.probe.stage(tracked.message_id, || Stage::Rejected { error: error.clone() });
     }
 
-    /// Tells `delivered` (and `persisted`, if it is) for a message that was delivered before this attempt.
-    pub fn already(&self, tracked: &Tracked, connection: &Connection, known: Known, persisted: bool) -> Sent {
-        self.tell_delivered(tracked, std::slice::from_ref(connection), known);
-        if persisted {
-            connection.emit(&ServerEvent::Ack(self.ack(tracked, AckState::Persisted)));
+    /// Tells `delivered` for a message that was delivered before this attempt, and `persisted` now or when it is.
+    pub fn already(&self, tracked: &Tracked, connection: &Arc<Connection>, known: Known, tail: &Tail) -> Sent {
+        let mut entries = self.entries.lock();
+        self.tell_delivered(tracked, std::iter::once(connection.as_ref()), known);
+        // Asked under the lock: the overlay lets go of a message before its `persisted` is told.
+        let is_persisted = tail.find(tracked.conversation_id, tracked.message_id).is_none();
+        match entries.get_mut(&tracked.message_id) {
+            Some(entry) => entry.attach(connection),
+            None if is_persisted => connection.emit(&ServerEvent::Ack(self.ack(tracked, AckState::Persisted))),
+            // Sent through another node, or before this one started.
+            None => {
+                let mut entry = Entry::new(tracked.clone(), Phase::Delivered);
+                entry.attach(connection);
+                entries.insert(tracked.message_id, entry);
+            }
         }
         sent(tracked, known)
     }
@@ -124,18 +151,8 @@ impl Acknowledgments {
             // Nobody has confirmed these for a long time, and nobody sends them again.
             entries.retain(|_, entry| entry.phase != Phase::Unknown);
         }
-        let entry = entries.entry(tracked.message_id).or_insert_with(|| Entry {
-            tracked,
-            phase: Phase::Unknown,
-            connections: Vec::new(),
-            joined: Vec::new(),
-        });
-        if !entry.connections.iter().any(|known| known.id() == connection.id()) {
-            if entry.connections.len() >= CONNECTIONS_MAX {
-                entry.connections.remove(0);
-            }
-            entry.connections.push(Arc::clone(connection));
-        }
+        let entry = entries.entry(tracked.message_id).or_insert_with(|| Entry::new(tracked, Phase::Unknown));
+        entry.attach(connection);
         match entry.phase {
             // A new entry, or one whose outcome nobody knows: publishing again is safe, the id is the same.
             Phase::Unknown => {

@@ -37,6 +37,8 @@ const CHECKPOINT_PAGES: i32 = 1_000;
 /// WAL pages from which the writer checkpoints itself: under a load that never pauses, the checkpoint thread
 /// alone never gets to the end of the WAL, and then it would grow without limit.
 const CHECKPOINT_BY_WRITER_PAGES: i32 = 16_000;
+/// How long the writer waits for the checkpoint thread then.
+const CHECKPOINT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long closing waits for the threads before it gives up on them.
 const CLOSE_MAX: Duration = Duration::from_secs(30);
 /// How long a connection waits for a lock of another one. The connections of one file hardly ever contend.
@@ -235,10 +237,18 @@ impl EmbeddedFile {
         }
         let checkpointer = Connection::open(&path).map_err(|error| io(&error))?;
         prepare_connection(&checkpointer).map_err(|error| io(&error))?;
-        let checkpointer = spawn("embedded-chkpt", move || checkpoint_loop(&checkpointer, &checkpoints))
+        let checkpoint_turn = Arc::new(Mutex::new(()));
+        let turn = Arc::clone(&checkpoint_turn);
+        let checkpointer = spawn("embedded-chkpt", move || checkpoint_loop(&checkpointer, &checkpoints, &turn))
             .map_err(|error| io(&error))?;
         // The checkpoint thread ends with the writer, which holds the other end of its queue.
-        let writer = Writer { connection, wal_pages, checkpoints: checkpoint_sender, follow_ups: VecDeque::new() };
+        let writer = Writer {
+            connection,
+            wal_pages,
+            checkpoints: checkpoint_sender,
+            checkpoint_turn,
+            follow_ups: VecDeque::new(),
+        };
         let writer = spawn("embedded-write", move || writer.run(&writes)).map_err(|error| io(&error))?;
 
         Ok(Arc::new(Self {
@@ -492,8 +502,9 @@ fn read_loop(connection: &Connection, jobs: &Mutex<Receiver<ReadJob>>) {
     }
 }
 
-fn checkpoint_loop(connection: &Connection, requests: &Receiver<()>) {
+fn checkpoint_loop(connection: &Connection, requests: &Receiver<()>, turn: &Mutex<()>) {
     while requests.recv().is_ok() {
+        let _turn = turn.lock();
         checkpoint(connection, "PASSIVE");
     }
 }
@@ -512,6 +523,8 @@ struct Writer {
     /// Pages in the WAL after the last commit.
     wal_pages: Arc<AtomicI32>,
     checkpoints: SyncSender<()>,
+    /// Held by whoever makes a checkpoint.
+    checkpoint_turn: Arc<Mutex<()>>,
     /// Run one at a time behind the jobs of callers.
     follow_ups: FollowUps,
 }
@@ -612,6 +625,9 @@ impl Writer {
     fn keep_wal_small(&self) {
         let pages = self.wal_pages.load(Ordering::Relaxed);
         if pages >= CHECKPOINT_BY_WRITER_PAGES {
+            // Waiting for the checkpoint thread slows the callers down; that is what this limit is for. SQLite
+            // itself does not wait for another connection's checkpoint but gives up.
+            let _turn = self.checkpoint_turn.try_lock_for(CHECKPOINT_WAIT_MAX);
             checkpoint(&self.connection, "PASSIVE");
             self.wal_pages.store(0, Ordering::Relaxed);
         } else if pages >= CHECKPOINT_PAGES {
@@ -681,5 +697,282 @@ where
             (Ok(()), None) => Err(FileError::Closed.into()),
         };
         self.answer.give(result);
+    }
+}
+
+/// Help for the tests of what is built on the file.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Keeps the writer busy until it is dropped, so that whatever is queued meanwhile becomes one batch.
+    pub(crate) struct Busy {
+        _release: SyncSender<()>,
+    }
+
+    impl Busy {
+        pub(crate) fn new(file: &EmbeddedFile) -> Self {
+            let (release, released) = sync_channel(1);
+            let (begin, begun) = sync_channel(1);
+            file.submit(Box::new(Hold { begin, released })).unwrap();
+            begun.recv().unwrap();
+            Self { _release: release }
+        }
+    }
+
+    struct Hold {
+        begin: SyncSender<()>,
+        released: Receiver<()>,
+    }
+
+    impl WriteJob for Hold {
+        fn run(&mut self, _connection: &Connection) -> Result<(), RolledBack> {
+            Ok(())
+        }
+
+        fn answer(self: Box<Self>, _transaction: Result<(), FileError>) {
+            self.begin.send(()).unwrap();
+            assert_eq!(self.released.recv_timeout(Duration::from_secs(30)), Err(RecvTimeoutError::Disconnected));
+        }
+    }
+
+    /// Queues a job whose work only fails when the transaction is committed.
+    pub(crate) async fn break_commit(file: &EmbeddedFile) -> Result<(), FileError> {
+        file.write(|connection| {
+            connection.execute_batch(
+                "PRAGMA defer_foreign_keys = ON;
+                 INSERT INTO participants VALUES (x'00', 'nobody', 0, 'member', 0, NULL, 0, NULL, 0);",
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Does whatever SQL says, as damage from outside would.
+    pub(crate) async fn execute(file: &EmbeddedFile, sql: &'static str) {
+        file.write(move |connection| connection.execute_batch(sql).map_err(FileError::from)).await.unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::testing::{Busy, break_commit, execute};
+    use super::*;
+
+    struct Scratch {
+        directory: tempfile::TempDir,
+    }
+
+    impl Scratch {
+        fn new() -> Self {
+            Self { directory: tempfile::tempdir().unwrap() }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.directory.path().join("test.db")
+        }
+
+        fn open(&self, options: EmbeddedOptions) -> Result<Arc<EmbeddedFile>, EmbeddedError> {
+            EmbeddedFile::open(self.path(), options)
+        }
+
+        fn file(&self) -> Arc<EmbeddedFile> {
+            self.open(EmbeddedOptions::default()).unwrap()
+        }
+    }
+
+    async fn set(file: &EmbeddedFile, name: &'static str) -> Result<(), FileError> {
+        file.write(move |connection| {
+            connection.execute("INSERT INTO log_settings VALUES (?1, 1)", [name])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn names(file: &EmbeddedFile) -> Vec<String> {
+        file.read(|connection| -> Result<Vec<String>, FileError> {
+            let mut statement = connection.prepare("SELECT name FROM log_settings ORDER BY name")?;
+            let names = statement.query_map([], |row| row.get(0))?;
+            Ok(names.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+        .unwrap()
+    }
+
+    #[test]
+    fn a_file_of_another_program_is_refused_and_left_alone() {
+        let scratch = Scratch::new();
+        let text = "not a database, but longer than the hundred bytes of a database's header. ".repeat(3);
+        fs::write(scratch.path(), &text).unwrap();
+        let refused = scratch.open(EmbeddedOptions::default()).unwrap_err();
+        assert!(matches!(&refused, EmbeddedError::NotOurs { .. }), "{refused}");
+        assert_eq!(fs::read_to_string(scratch.path()).unwrap(), text);
+
+        let scratch = Scratch::new();
+        Connection::open(scratch.path()).unwrap().execute_batch("CREATE TABLE theirs (x); VACUUM;").unwrap();
+        let before = fs::read(scratch.path()).unwrap();
+        let refused = scratch.open(EmbeddedOptions::default()).unwrap_err();
+        assert!(matches!(&refused, EmbeddedError::NotOurs { .. }), "{refused}");
+        assert_eq!(fs::read(scratch.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_release_is_refused_and_left_alone() {
+        let scratch = Scratch::new();
+        drop(scratch.file());
+        Connection::open(scratch.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let before = fs::read(scratch.path()).unwrap();
+        let refused = scratch.open(EmbeddedOptions::default()).unwrap_err();
+        assert!(matches!(refused, EmbeddedError::TooNew { found: 99, known: 1, .. }), "{refused}");
+        assert_eq!(fs::read(scratch.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error() {
+        let refused = EmbeddedFile::open("/nowhere/at/all.db", EmbeddedOptions::default()).unwrap_err();
+        assert!(matches!(&refused, EmbeddedError::Io { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_file_in_use_is_refused_until_it_is_closed() {
+        let scratch = Scratch::new();
+        let file = scratch.file();
+        let refused = scratch.open(EmbeddedOptions::default()).unwrap_err();
+        assert!(matches!(&refused, EmbeddedError::InUse(_)), "{refused}");
+        drop(file);
+        scratch.file();
+    }
+
+    #[tokio::test]
+    async fn closing_finishes_what_is_queued_and_removes_the_wal() {
+        let scratch = Scratch::new();
+        let file = scratch.file();
+        let busy = Busy::new(&file);
+        for number in 0..100 {
+            let insert = move |connection: &Connection| -> Result<usize, FileError> {
+                Ok(connection.execute("INSERT INTO log_settings VALUES (?1, 1)", [number.to_string()])?)
+            };
+            // The first poll hands the job over; nobody waits for the answer.
+            let (Ok(_) | Err(_)) = tokio::time::timeout(Duration::ZERO, file.write(insert)).await;
+        }
+        drop(busy);
+        drop(file);
+        let mut wal = scratch.path().into_os_string();
+        wal.push("-wal");
+        assert!(!Path::new(&wal).exists());
+        assert_eq!(names(&scratch.file()).await.len(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_failing_job_does_not_spoil_the_others() {
+        let scratch = Scratch::new();
+        let file = scratch.file();
+        let failing = file.write(|connection| -> Result<(), FileError> {
+            connection.execute("INSERT INTO log_settings VALUES ('b', 1)", [])?;
+            Err(FileError::Failed("on purpose".into()))
+        });
+        let busy = Busy::new(&file);
+        let release = async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(busy);
+        };
+        let (a, b, c, ()) = tokio::join!(set(&file, "a"), failing, set(&file, "c"), release);
+        assert_eq!((a, b, c), (Ok(()), Err(FileError::Failed("on purpose".into())), Ok(())));
+        assert_eq!(names(&file).await, ["a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_failing_commit_fails_all_and_the_next_one_works() {
+        let scratch = Scratch::new();
+        let file = scratch.file();
+        let busy = Busy::new(&file);
+        let release = async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(busy);
+        };
+        let (a, broken, c, ()) = tokio::join!(set(&file, "a"), break_commit(&file), set(&file, "c"), release);
+        for outcome in [a, broken, c] {
+            assert!(matches!(&outcome, Err(FileError::Failed(_))), "{outcome:?}");
+        }
+        assert_eq!(names(&file).await, [""; 0]);
+        assert_eq!(set(&file, "d").await, Ok(()));
+        assert_eq!(names(&file).await, ["d"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_the_job_and_passes() {
+        let scratch = Scratch::new();
+        let file = scratch.file();
+        execute(&file, "PRAGMA max_page_count = 40").await;
+        let large = |connection: &Connection| -> Result<(), FileError> {
+            connection.execute("INSERT INTO outbox VALUES (1, '', '', '', zeroblob(1000000))", [])?;
+            Ok(())
+        };
+        let outcome = file.write(large).await;
+        assert!(matches!(&outcome, Err(FileError::Failed(reason)) if reason.contains("full")), "{outcome:?}");
+        execute(&file, "PRAGMA max_page_count = 100000").await;
+        assert_eq!(file.write(large).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn queues_are_bounded_and_waits_have_a_limit() {
+        let scratch = Scratch::new();
+        let limit = Duration::from_millis(50);
+        let options = EmbeddedOptions { write_queue: 2, request_timeout: limit, ..EmbeddedOptions::default() };
+        let file = scratch.open(options).unwrap();
+        let busy = Busy::new(&file);
+        let (a, b, c) = tokio::join!(set(&file, "a"), set(&file, "b"), set(&file, "c"));
+        let timed_out = Err(FileError::TimedOut(limit));
+        assert_eq!((a, b, c), (timed_out.clone(), timed_out, Err(FileError::QueueFull)));
+        // Readers do not wait for the writer.
+        assert_eq!(names(&file).await, [""; 0]);
+        drop(busy);
+        // Until the writer has taken the two.
+        while set(&file, "d").await == Err(FileError::QueueFull) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(names(&file).await, ["a", "b", "d"], "what was given up on happens all the same");
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let scratch = Scratch::new();
+        let file = scratch.file();
+        let outcome = file.read(|connection| -> Result<usize, FileError> {
+            Ok(connection.execute("INSERT INTO log_settings VALUES ('a', 1)", [])?)
+        });
+        assert!(outcome.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn durability_decides_what_a_commit_waits_for() {
+        for (durability, expected) in [(Durability::ProcessCrash, 1), (Durability::PowerLoss, 2)] {
+            let scratch = Scratch::new();
+            let file = scratch.open(EmbeddedOptions { durability, ..EmbeddedOptions::default() }).unwrap();
+            let synchronous = file.write(|connection| -> Result<(i32, String), FileError> {
+                let pragma = |name| connection.query_row(name, [], |row| row.get(0));
+                let mode = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+                Ok((pragma("PRAGMA synchronous")?, mode))
+            });
+            assert_eq!(synchronous.await, Ok((expected, "wal".to_owned())));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_wal_stays_small_under_load() {
+        let scratch = Scratch::new();
+        let file = scratch.file();
+        for _ in 0..400 {
+            let insert = |connection: &Connection| -> Result<usize, FileError> {
+                Ok(connection.execute("INSERT INTO outbox VALUES (NULL, '', '', '', zeroblob(500000))", [])?)
+            };
+            file.write(insert).await.unwrap();
+        }
+        let mut wal = scratch.path().into_os_string();
+        wal.push("-wal");
+        let (wal, all) = (fs::metadata(wal).unwrap().len(), fs::metadata(scratch.path()).unwrap().len());
+        assert!(wal < 100_000_000, "{wal} bytes of WAL beside {all} bytes of data");
     }
 }

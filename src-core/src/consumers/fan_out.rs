@@ -252,11 +252,12 @@ impl FanOut {
             }
             Told::Settled(settled) => {
                 let known = self.tail.known(settled.message_id);
+                // The overlay lets go first: see `Acknowledgments::already`.
+                self.tail.settle(settled.conversation_id, settled.message_id);
                 match &settled.outcome {
                     Outcome::Persisted => self.acknowledgments.persisted(settled.message_id, known),
                     Outcome::Failed { .. } => self.acknowledgments.failed(settled.message_id, &persistence_failed()),
                 }
-                self.tail.settle(settled.conversation_id, settled.message_id);
                 0
             }
             Told::Changed(changed) => {

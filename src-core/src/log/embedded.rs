@@ -1233,3 +1233,269 @@ impl std::fmt::Debug for EmbeddedLog {
         f.debug_struct("EmbeddedLog").field("file", &self.file).field("options", &self.shared.options).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::EmbeddedOptions;
+    use crate::sqlite::testing::{Busy, break_commit, execute};
+
+    const TOPIC: Topic = Topic::MessageSent;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Scratch {
+        file: Arc<EmbeddedFile>,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Scratch {
+        fn new(options: EmbeddedOptions) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let file = EmbeddedFile::open(directory.path().join("test.db"), options).unwrap();
+            Self { file, _directory: directory }
+        }
+
+        fn log(&self, options: LogOptions) -> EmbeddedLog {
+            EmbeddedLog::new(Arc::clone(&self.file), options).unwrap()
+        }
+    }
+
+    fn new_log() -> (Scratch, EmbeddedLog) {
+        let scratch = Scratch::new(EmbeddedOptions::default());
+        let log = scratch.log(LogOptions::default());
+        (scratch, log)
+    }
+
+    fn record(key: &str) -> NewRecord {
+        NewRecord { topic: TOPIC, key: key.into(), headers: Vec::new(), value: Bytes::from_static(b"value") }
+    }
+
+    fn after(record: &Record) -> Position {
+        Position { offset: record.position.offset + 1, ..record.position }
+    }
+
+    #[test]
+    fn a_key_has_the_same_partition_for_good() {
+        let of = |key| partition_of(key, 8);
+        assert_eq!([of(""), of("a"), of("7d444840-9dc0-11d1-b245-5ffdce74fad2"), of("Grüße")], [2, 5, 5, 0]);
+    }
+
+    #[test]
+    fn ids_hold_topic_partition_and_offset() {
+        let mut ids = Vec::new();
+        for topic in Topic::ALL {
+            for partition in [0, 1, PARTITIONS_MAX - 1] {
+                for offset in [0, 1, (1 << OFFSET_BITS) - 1] {
+                    let id = record_id(TopicPartition { topic, partition }, offset);
+                    assert!(id >= 0);
+                    assert_eq!(offset_of(id), offset);
+                    ids.push(id);
+                }
+            }
+        }
+        assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
+    #[tokio::test]
+    async fn a_file_has_one_log_with_a_fixed_number_of_partitions() {
+        let (scratch, log) = new_log();
+        let again = EmbeddedLog::new(Arc::clone(&scratch.file), LogOptions::default());
+        assert!(matches!(again, Err(EmbeddedError::LogInUse)));
+        drop(log);
+        let other = LogOptions { partitions: 4, ..LogOptions::default() };
+        let other = EmbeddedLog::new(Arc::clone(&scratch.file), other);
+        assert!(matches!(other, Err(EmbeddedError::Partitions { found: 8, asked: 4 })));
+        scratch.log(LogOptions::default());
+        for partitions in [0, PARTITIONS_MAX + 1] {
+            let options = LogOptions { partitions, ..LogOptions::default() };
+            let scratch = Scratch::new(EmbeddedOptions::default());
+            assert!(matches!(EmbeddedLog::new(scratch.file, options), Err(EmbeddedError::Setting(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_never_moves_a_group_backwards() {
+        let (_scratch, log) = new_log();
+        for _ in 0..10 {
+            log.publish(record("k")).await.unwrap();
+        }
+        let mut consumer = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let records = consumer.poll(10, PATIENCE).await.unwrap();
+        let at = records[0].position.partition as usize;
+        for (commit, expected) in [(7, 7), (3, 7), (1_000_000, 10)] {
+            consumer.commit(&[Position { offset: commit, ..records[0].position }]).await.unwrap();
+            assert_eq!(log.committed("group", TOPIC).await.unwrap()[at].offset, expected);
+        }
+        // What comes after a commit past the end is not skipped.
+        log.publish(record("k")).await.unwrap();
+        assert_eq!(consumer.poll(10, PATIENCE).await.unwrap()[0].position.offset, 10);
+    }
+
+    #[tokio::test]
+    async fn whoever_lost_a_partition_and_got_it_back_starts_again() {
+        let (_scratch, log) = new_log();
+        for key in 0..100 {
+            log.publish(record(&key.to_string())).await.unwrap();
+        }
+        let mut first = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let before = first.poll(100, PATIENCE).await.unwrap();
+        assert_eq!(before.len(), 100);
+        let second = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let lost = second.assignment();
+        assert_eq!(lost.len(), 4);
+        drop(second);
+        assert_eq!(first.assignment().len(), 8);
+        // It does not know yet that it was without it for a while.
+        let record = before.iter().find(|record| lost.contains(&record.position.topic_partition())).unwrap();
+        let revoked = LogError::Revoked(record.position.topic_partition());
+        assert_eq!(first.commit(&[after(record)]).await, Err(revoked));
+        let again = first.poll(100, PATIENCE).await.unwrap();
+        let expected = before.iter().filter(|record| lost.contains(&record.position.topic_partition())).count();
+        assert_eq!(again.len(), expected, "what it kept is not delivered again");
+        assert!(again.iter().all(|record| lost.contains(&record.position.topic_partition())));
+        first.commit(&[after(record)]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_next_owner_waits_for_commits_on_their_way() {
+        let (scratch, log) = new_log();
+        for key in 0..100 {
+            log.publish(record(&key.to_string())).await.unwrap();
+        }
+        let mut first = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let records = first.poll(100, PATIENCE).await.unwrap();
+        let next: Vec<Position> = records.iter().map(after).collect();
+
+        let mut second = log.subscribe("group", &[TOPIC]).await.unwrap();
+        // Both look at their shares now; then the second one leaves and comes back while a commit hangs.
+        assert!(!second.poll(100, PATIENCE).await.unwrap().is_empty());
+        drop(second);
+        assert!(!first.poll(100, PATIENCE).await.unwrap().is_empty());
+        let busy = Busy::new(&scratch.file);
+        let mut committing = Box::pin(first.commit(&next));
+        assert!(futures_util::poll!(&mut committing).is_pending());
+        let mut joining = {
+            let log = log.clone();
+            tokio::spawn(async move { log.subscribe("group", &[TOPIC]).await })
+        };
+        // Joining is written by the same thread; it cannot overtake the commit.
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut joining).await.is_err());
+        drop(busy);
+        committing.await.unwrap();
+        let mut second = joining.await.unwrap().unwrap();
+        assert!(second.poll(100, Duration::from_millis(50)).await.unwrap().is_empty(), "all of it was committed");
+    }
+
+    #[tokio::test]
+    async fn a_partition_with_a_commit_on_its_way_is_not_read_by_its_next_owner() {
+        let (scratch, log) = new_log();
+        for key in 0..100 {
+            log.publish(record(&key.to_string())).await.unwrap();
+        }
+        let mut first = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let mut second = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let of_second = second.poll(100, PATIENCE).await.unwrap();
+        let next: Vec<Position> = of_second.iter().map(after).collect();
+        assert_eq!(first.poll(100, PATIENCE).await.unwrap().len() + of_second.len(), 100);
+
+        let busy = Busy::new(&scratch.file);
+        let mut committing = Box::pin(async move {
+            second.commit(&next).await.unwrap();
+        });
+        assert!(futures_util::poll!(&mut committing).is_pending());
+        // Gone with its commit on the way: the first member owns everything now.
+        drop(committing);
+        assert_eq!(first.assignment().len(), 8);
+        assert!(first.poll(100, Duration::from_millis(50)).await.unwrap().is_empty(), "the commit may yet succeed");
+        drop(busy);
+        assert!(first.poll(100, Duration::from_millis(200)).await.unwrap().is_empty(), "it did");
+        log.publish(record("0")).await.unwrap();
+        assert_eq!(first.poll(100, PATIENCE).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failing_commit_of_the_file_publishes_nothing() {
+        let (scratch, log) = new_log();
+        log.publish(record("k")).await.unwrap();
+        let mut consumer = log.subscribe("group", &[TOPIC]).await.unwrap();
+        assert_eq!(consumer.poll(10, PATIENCE).await.unwrap().len(), 1);
+        let busy = Busy::new(&scratch.file);
+        let (one, two) = (log.publish(record("k")), log.publish(record("k")));
+        let mut broken = Box::pin(break_commit(&scratch.file));
+        assert!(futures_util::poll!(&mut broken).is_pending());
+        drop(busy);
+        for outcome in [one.await, two.await] {
+            assert!(matches!(&outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
+        }
+        assert!(broken.await.is_err());
+        assert!(consumer.poll(10, Duration::from_millis(50)).await.unwrap().is_empty());
+        let next = log.publish(record("k")).await.unwrap();
+        let records = consumer.poll(10, PATIENCE).await.unwrap();
+        assert_eq!(records.iter().map(|record| record.position).collect::<Vec<_>>(), [next]);
+        // The places that were not used do not count as a backlog for good.
+        consumer.commit(&[after(&records[0])]).await.unwrap();
+        assert_eq!(log.committed("group", TOPIC).await, log.end(TOPIC).await);
+    }
+
+    #[tokio::test]
+    async fn without_a_confirmation_in_time_the_outcome_is_unknown() {
+        let scratch = Scratch::new(EmbeddedOptions::default());
+        let log = scratch.log(LogOptions { publish_timeout: Duration::from_millis(30), ..LogOptions::default() });
+        let busy = Busy::new(&scratch.file);
+        assert_eq!(log.publish(record("k")).await, Err(PublishError::OutcomeUnknown));
+        drop(busy);
+        // It was written all the same, in its order.
+        assert_eq!(log.publish(record("k")).await.unwrap().offset, 1);
+    }
+
+    #[tokio::test]
+    async fn what_waits_to_be_written_is_bounded() {
+        let scratch = Scratch::new(EmbeddedOptions { write_queue: 3, ..EmbeddedOptions::default() });
+        let log = scratch.log(LogOptions::default());
+        let busy = Busy::new(&scratch.file);
+        let publishing: Vec<_> = (0..4).map(|_| log.publish(record("k"))).collect();
+        drop(busy);
+        let outcomes = futures_util::future::join_all(publishing).await;
+        assert!(outcomes[..3].iter().all(Result::is_ok), "{outcomes:?}");
+        assert!(matches!(&outcomes[3], Err(PublishError::Full(_))), "{outcomes:?}");
+
+        let scratch = Scratch::new(EmbeddedOptions::default());
+        let options = LogOptions { max_in_flight_bytes: 12, max_record_bytes: 12, ..LogOptions::default() };
+        let log = scratch.log(options);
+        let busy = Busy::new(&scratch.file);
+        // Six bytes each: a key of one and a value of five.
+        let publishing: Vec<_> = (0..3).map(|_| log.publish(record("k"))).collect();
+        drop(busy);
+        let outcomes = futures_util::future::join_all(publishing).await;
+        assert!(outcomes[..2].iter().all(Result::is_ok), "{outcomes:?}");
+        assert!(matches!(&outcomes[2], Err(PublishError::Full(_))), "{outcomes:?}");
+        log.publish(record("k")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn damaged_records_are_errors() {
+        let scratch = Scratch::new(EmbeddedOptions::default());
+        let log = scratch.log(LogOptions { recent_records: 0, ..LogOptions::default() });
+        let position = log.publish(record("k")).await.unwrap();
+        execute(&scratch.file, "UPDATE log_records SET headers = 'no list'").await;
+        let mut consumer = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let damaged = consumer.poll(1, PATIENCE).await;
+        assert!(matches!(&damaged, Err(LogError::Unavailable(_))), "{damaged:?}");
+        assert!(log.read(position.topic_partition(), 0, 1).await.is_err());
+        execute(&scratch.file, "DELETE FROM log_records").await;
+        assert!(matches!(consumer.poll(1, PATIENCE).await, Err(LogError::Unavailable(_))), "a hole is no end");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_consumer_is_forgotten() {
+        let (_scratch, log) = new_log();
+        let start = log.end(TOPIC).await.unwrap();
+        for _ in 0..10 {
+            drop(log.tail(&start).await.unwrap());
+            drop(log.subscribe("group", &[TOPIC]).await.unwrap());
+        }
+        let state = log.shared.state.lock();
+        assert!(state.topics.iter().all(|topic| topic.waiters.is_empty()));
+        assert!(state.groups["group"].members.is_empty());
+    }
+}

@@ -351,6 +351,10 @@ impl ParticipantRepository for EmbeddedParticipants {
     }
 }
 
+const LIST: &str = "SELECT conversation_id FROM participants
+     WHERE user_id = ?1 AND archived = ?2 AND removed_at IS NULL AND (created_at, conversation_id) < (?3, ?4)
+     ORDER BY created_at DESC, conversation_id DESC LIMIT ?5";
+
 fn ids_of(
     connection: &Connection,
     user_id: &UserId,
@@ -363,11 +367,7 @@ fn ids_of(
         Some(cursor) => (cursor.created_at.as_millis(), conversation_key(cursor.conversation_id)),
         None => (i64::MAX, [u8::MAX; 16]),
     };
-    let mut statement = connection.prepare_cached(
-        "SELECT conversation_id FROM participants
-         WHERE user_id = ?1 AND archived = ?2 AND removed_at IS NULL AND (created_at, conversation_id) < (?3, ?4)
-         ORDER BY created_at DESC, conversation_id DESC LIMIT ?5",
-    )?;
+    let mut statement = connection.prepare_cached(LIST)?;
     let mut rows = statement.query(params![user_id.as_str(), archived, created_at, conversation_id, limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -510,6 +510,151 @@ impl MessageRow {
                 )))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::sqlite::EmbeddedOptions;
+    use crate::sqlite::testing::execute;
+
+    fn scratch() -> (tempfile::TempDir, Arc<EmbeddedFile>) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = EmbeddedFile::open(directory.path().join("test.db"), EmbeddedOptions::default()).unwrap();
+        (directory, file)
+    }
+
+    fn conversation() -> StoredConversation {
+        StoredConversation {
+            conversation_id: ConversationId::from_uuid(uuid::Uuid::from_u128(1)),
+            kind: ConversationKind::Group,
+            title: None,
+            created_at: Timestamp::from_millis(1),
+            version: 1,
+            participants: vec![StoredParticipant {
+                user_id: "ana".parse().unwrap(),
+                role: Role::Owner,
+                joined_at: Timestamp::from_millis(1),
+                muted_until: None,
+                archived: false,
+                removed_at: None,
+            }],
+        }
+    }
+
+    fn message() -> Message {
+        Message {
+            message_id: MessageId::from_uuid(uuid::Uuid::from_u128(2)),
+            conversation_id: conversation().conversation_id,
+            sender_id: "ana".parse().unwrap(),
+            temp_id: None,
+            text: None,
+            media: Vec::new(),
+            reply_to: None,
+            thread_root: None,
+            created_at: Timestamp::from_millis(1),
+            edited_at: None,
+            edits: Vec::new(),
+            deleted: None,
+            reactions: BTreeMap::new(),
+            forwarded_from: None,
+            forward_count: 0,
+            seq: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn damaged_documents_are_errors() {
+        let (_directory, file) = scratch();
+        let conversations = EmbeddedConversations::new(Arc::clone(&file));
+        let participants = EmbeddedParticipants::new(Arc::clone(&file));
+        let messages = EmbeddedMessages::new(Arc::clone(&file));
+        let entry = OutboxEntry {
+            outbox_id: 0,
+            topic: Topic::MessageSent,
+            key: "k".into(),
+            headers: Vec::new(),
+            value: Vec::new(),
+        };
+        conversations.create(&conversation(), &[entry]).await.unwrap();
+        messages.insert_bulk(&[message()]).await.unwrap();
+
+        let id = conversation().conversation_id;
+        for damage in [
+            "UPDATE conversations SET kind = 'tribe'",
+            "UPDATE conversations SET kind = 'group', title = ''",
+            "UPDATE conversations SET title = NULL, version = -1",
+            "UPDATE conversations SET version = 'many'",
+            "UPDATE conversations SET version = 1; UPDATE participants SET role = 'king'",
+            "UPDATE participants SET role = 'owner', joined_at = x'00'",
+        ] {
+            execute(&file, damage).await;
+            let found = conversations.find(id).await;
+            assert!(matches!(&found, Err(StoreError::Damaged(_))), "{damage}: {found:?}");
+            let listed = participants.conversations_of(&"ana".parse().unwrap(), false, None, 1).await;
+            assert!(matches!(&listed, Err(StoreError::Damaged(_))), "{damage}: {listed:?}");
+            let created = conversations.create(&conversation(), &[]).await;
+            assert!(matches!(&created, Err(StoreError::Damaged(_))), "{damage}: {created:?}");
+        }
+        for damage in ["UPDATE outbox SET topic = 'gossip'", "UPDATE outbox SET topic = 'message.sent', headers = '{'"]
+        {
+            execute(&file, damage).await;
+            let outbox = conversations.outbox(1).await;
+            assert!(matches!(&outbox, Err(StoreError::Damaged(_))), "{damage}: {outbox:?}");
+        }
+        for damage in [
+            "UPDATE messages SET document = 'no JSON'",
+            "UPDATE messages SET document = '{\"message_id\": 5}'",
+            "UPDATE messages SET document = x'ff'",
+        ] {
+            execute(&file, damage).await;
+            let found = messages.find(message().message_id).await;
+            assert!(matches!(&found, Err(StoreError::Damaged(_))), "{damage}: {found:?}");
+            let history = messages.history(id, None, None, 1).await;
+            assert!(matches!(&history, Err(StoreError::Damaged(_))), "{damage}: {history:?}");
+        }
+        // The thread goes on: a damaged document is not the end of the store.
+        let other = StoredConversation {
+            conversation_id: ConversationId::from_uuid(uuid::Uuid::from_u128(9)),
+            ..conversation()
+        };
+        assert_eq!(conversations.create(&other, &[]).await, Ok(CreateOutcome::Created));
+    }
+
+    #[tokio::test]
+    async fn a_seq_beyond_the_columns_range_is_refused() {
+        let (_directory, file) = scratch();
+        let messages = EmbeddedMessages::new(file);
+        let refused = messages.insert_bulk(&[Message { seq: u64::MAX, ..message() }]).await;
+        assert!(matches!(&refused, Err(StoreError::Damaged(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn lists_are_answered_by_an_index_alone() {
+        let (_directory, file) = scratch();
+        for (sql, index) in
+            [(LIST, "participants_by_user"), (HISTORY, "messages_by_seq"), (THREAD, "messages_by_thread")]
+        {
+            let plan: Result<Vec<String>, JobError> = file
+                .read(move |connection| {
+                    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                    let count = statement.parameter_count();
+                    let steps = statement.query_map(rusqlite::params_from_iter(vec![0; count]), |row| row.get(3))?;
+                    Ok(steps.collect::<rusqlite::Result<_>>()?)
+                })
+                .await;
+            let Ok(plan) = plan else { panic!("the query cannot be explained") };
+            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
+            assert!(
+                plan.iter().all(|step| !step.starts_with("SCAN messages") && !step.starts_with("SCAN part")),
+                "{plan:?}"
+            );
+            // A thread is sorted once more with its root, but only a page of it.
+            assert!(sql == THREAD || plan.iter().all(|step| !step.contains("TEMP B-TREE")), "{plan:?}");
         }
     }
 }
