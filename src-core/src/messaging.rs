@@ -255,3 +255,138 @@ impl Acknowledgments {
 fn sent(tracked: &Tracked, known: Known) -> Sent {
     Sent { temp_id: tracked.temp_id.clone(), message_id: tracked.message_id, created_at: known.created_at }
 }
+
+#[cfg(test)]
+mod tests {
+    use ackscope_protocol::error::ErrorCode;
+    use ackscope_protocol::wire::Message;
+    use ackscope_protocol::{Timestamp, UserId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const KNOWN: Known = Known { seq: 7, created_at: Timestamp::MAX };
+
+    fn acknowledgments() -> Acknowledgments {
+        Acknowledgments::new(Clock::default(), Probe::off())
+    }
+
+    fn tracked() -> Tracked {
+        let conversation_id = ConversationId::from_uuid(Uuid::from_u128(1));
+        let (sender, temp_id): (UserId, TempId) = ("ana".parse().unwrap(), "t".parse().unwrap());
+        Tracked { message_id: MessageId::derive(&sender, conversation_id, &temp_id), conversation_id, temp_id }
+    }
+
+    /// A tail that holds the message as delivered and not persisted.
+    fn tail() -> Tail {
+        let Tracked { message_id, conversation_id, temp_id } = tracked();
+        let tail = Tail::default();
+        tail.insert(Message {
+            message_id,
+            conversation_id,
+            sender_id: "ana".parse().unwrap(),
+            temp_id: Some(temp_id),
+            text: None,
+            media: Vec::new(),
+            reply_to: None,
+            thread_root: None,
+            created_at: KNOWN.created_at,
+            edited_at: None,
+            edits: Vec::new(),
+            deleted: None,
+            reactions: std::collections::BTreeMap::new(),
+            forwarded_from: None,
+            forward_count: 0,
+            seq: KNOWN.seq,
+        });
+        tail
+    }
+
+    fn states(connection: &Connection) -> Vec<AckState> {
+        let state = |event| match event {
+            ServerEvent::Ack(ack) => ack.state,
+            other => panic!("only acknowledgments are told here, not {other:?}"),
+        };
+        connection.take_told().into_iter().map(state).collect()
+    }
+
+    #[test]
+    fn persisted_never_overtakes_delivered() {
+        let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
+        let id = tracked().message_id;
+        acknowledgments.pending(&tracked(), &ana);
+        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::First));
+        // The confirmation is heard of before the publisher's own answer.
+        acknowledgments.persisted(id, Some(KNOWN));
+        acknowledgments.delivered(id, KNOWN);
+        assert_eq!(states(&ana), [AckState::Pending, AckState::Delivered, AckState::Persisted]);
+        assert_eq!(acknowledgments.on_their_way(), 0);
+    }
+
+    #[test]
+    fn a_confirmation_supersedes_an_unknown_outcome_and_nothing_else_does() {
+        let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
+        let id = tracked().message_id;
+        let unknown = WireError::new(ErrorCode::OutcomeUnknown, "not in time");
+        acknowledgments.begin(tracked(), &ana);
+        acknowledgments.rejected(id, &unknown, true);
+        acknowledgments.delivered(id, KNOWN);
+        acknowledgments.delivered(id, KNOWN);
+        // An answer that comes late does not undo it.
+        acknowledgments.rejected(id, &unknown, true);
+        assert_eq!(states(&ana), [AckState::Rejected, AckState::Delivered]);
+    }
+
+    #[test]
+    fn a_plain_rejection_is_the_end() {
+        let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
+        let id = tracked().message_id;
+        acknowledgments.begin(tracked(), &ana);
+        acknowledgments.rejected(id, &WireError::new(ErrorCode::LogUnavailable, "no"), false);
+        acknowledgments.delivered(id, KNOWN);
+        assert_eq!(states(&ana), [AckState::Rejected]);
+        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::First), "it may be tried again");
+    }
+
+    #[tokio::test]
+    async fn sending_again_meanwhile_shares_the_one_outcome() {
+        let acknowledgments = acknowledgments();
+        let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
+        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
+        let Begun::Joined(outcome) = acknowledgments.begin(tracked(), &second) else { panic!("it is on its way") };
+        acknowledgments.delivered(tracked().message_id, KNOWN);
+        assert_eq!(outcome.await.unwrap().unwrap().message_id, tracked().message_id);
+        acknowledgments.persisted(tracked().message_id, Some(KNOWN));
+        for connection in [first, second] {
+            assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
+        }
+    }
+
+    #[test]
+    fn sending_again_before_it_is_persisted_hears_of_persisted_on_the_new_connection() {
+        let (acknowledgments, tail) = (acknowledgments(), tail());
+        let id = tracked().message_id;
+        for connection in [Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2")] {
+            acknowledgments.already(&tracked(), &connection, KNOWN, &tail);
+            assert_eq!(states(&connection), [AckState::Delivered]);
+            acknowledgments.persisted(id, Some(KNOWN));
+            assert_eq!(states(&connection), [AckState::Persisted]);
+        }
+        tail.settle(tracked().conversation_id, id);
+        let late = Connection::captured("ana", "n/3");
+        acknowledgments.already(&tracked(), &late, KNOWN, &tail);
+        assert_eq!(states(&late), [AckState::Delivered, AckState::Persisted]);
+        assert_eq!(acknowledgments.on_their_way(), 0);
+    }
+
+    #[test]
+    fn a_failure_after_the_fact_is_a_rejection() {
+        let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
+        let id = tracked().message_id;
+        acknowledgments.begin(tracked(), &ana);
+        acknowledgments.delivered(id, KNOWN);
+        acknowledgments.failed(id, &WireError::new(ErrorCode::Internal, "damaged"));
+        assert_eq!(states(&ana), [AckState::Delivered, AckState::Rejected]);
+        assert_eq!(acknowledgments.on_their_way(), 0);
+    }
+}

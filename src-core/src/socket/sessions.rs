@@ -16,10 +16,18 @@ use socketioxide::{SendError, SocketError};
 pub struct Connection {
     user: UserId,
     id: String,
-    /// Weak, because the socket's own handlers hold the connection.
-    socket: Weak<Socket>,
+    outlet: Outlet,
     /// Events did not fit into the connection's queue; it has to be told.
     is_behind: AtomicBool,
+}
+
+/// Where events go.
+enum Outlet {
+    /// Weak, because the socket's own handlers hold the connection.
+    Socket(Weak<Socket>),
+    /// What a test looks at.
+    #[cfg(test)]
+    Captured(parking_lot::Mutex<Vec<ServerEvent>>),
 }
 
 impl fmt::Debug for Connection {
@@ -32,7 +40,24 @@ impl Connection {
     /// A connection of `user`. Its id is unique among all nodes.
     pub fn new(user: UserId, node: &str, socket: &Arc<Socket>) -> Self {
         let id = format!("{node}/{}", socket.id);
-        Self { user, id, socket: Arc::downgrade(socket), is_behind: AtomicBool::new(false) }
+        Self { user, id, outlet: Outlet::Socket(Arc::downgrade(socket)), is_behind: AtomicBool::new(false) }
+    }
+
+    /// A connection that keeps what it is told.
+    #[cfg(test)]
+    pub(crate) fn captured(user: &str, id: &str) -> Arc<Self> {
+        let user = user.parse().expect("a user id");
+        let outlet = Outlet::Captured(parking_lot::Mutex::default());
+        Arc::new(Self { user, id: id.to_owned(), outlet, is_behind: AtomicBool::new(false) })
+    }
+
+    /// What a captured connection was told since the last call.
+    #[cfg(test)]
+    pub(crate) fn take_told(&self) -> Vec<ServerEvent> {
+        match &self.outlet {
+            Outlet::Socket(_) => Vec::new(),
+            Outlet::Captured(told) => std::mem::take(&mut *told.lock()),
+        }
     }
 
     /// Whose it is.
@@ -62,8 +87,16 @@ impl Connection {
     }
 
     fn write(&self, event: &ServerEvent) -> bool {
+        let socket = match &self.outlet {
+            Outlet::Socket(socket) => socket,
+            #[cfg(test)]
+            Outlet::Captured(told) => {
+                told.lock().push(event.clone());
+                return true;
+            }
+        };
         // A connection that is gone misses nothing that `sync` would not give it.
-        let Some(socket) = self.socket.upgrade() else { return true };
+        let Some(socket) = socket.upgrade() else { return true };
         let name = event.name();
         let result = match event {
             ServerEvent::Ack(data) => socket.emit(name, data),
