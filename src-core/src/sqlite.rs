@@ -297,7 +297,7 @@ impl EmbeddedFile {
         E: From<FileError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.submit(Box::new(Work { work: Some(work), result: None, answer }))?;
+        self.submit(Box::new(Work { closure: Some(work), result: None, answer }))?;
         let limit = self.options.request_timeout;
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(result)) => result,
@@ -317,7 +317,7 @@ impl EmbeddedFile {
     {
         let (answer, answered) = sync_channel(1);
         let answer = BlockingAnswer(answer);
-        self.submit(Box::new(Work { work: Some(work), result: None, answer }))?;
+        self.submit(Box::new(Work { closure: Some(work), result: None, answer }))?;
         let limit = self.options.request_timeout;
         answered.recv_timeout(limit).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => Err(FileError::TimedOut(limit).into()),
@@ -668,7 +668,8 @@ impl<R: Send> Answer<R> for BlockingAnswer<R> {
 }
 
 struct Work<F, T, E, A> {
-    work: Option<F>,
+    /// Taken when it is run.
+    closure: Option<F>,
     result: Option<Result<T, E>>,
     answer: A,
 }
@@ -681,7 +682,7 @@ where
     A: Answer<Result<T, E>>,
 {
     fn run(&mut self, connection: &Connection) -> Result<(), RolledBack> {
-        let Some(work) = self.work.take() else { return Err(RolledBack) };
+        let Some(work) = self.closure.take() else { return Err(RolledBack) };
         let result = work(connection);
         let outcome = result.as_ref().map(|_| ()).map_err(|_| RolledBack);
         self.result = Some(result);

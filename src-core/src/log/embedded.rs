@@ -59,7 +59,7 @@ const TRIM_STEP: u64 = 1_000;
 /// A read for `poll` takes no further record once it has this many bytes.
 const POLL_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// Longest single wait of `poll`; keeps a huge `max_wait` from overflowing the clock.
-const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const WAIT_MAX: Duration = Duration::from_hours(24);
 
 /// Settings of an [`EmbeddedLog`].
 #[derive(Clone, Debug)]
@@ -155,6 +155,9 @@ struct PartitionState {
     recent_bytes: usize,
 }
 
+/// Readers by id, and how to wake them.
+type Waiters = Arc<Vec<(u64, Arc<Notify>)>>;
+
 #[derive(Default)]
 struct TopicState {
     /// Sum of the partitions' `end`.
@@ -164,7 +167,7 @@ struct TopicState {
     /// Records handed over and not yet written.
     in_flight: u64,
     /// Whom to wake when there is something new.
-    waiters: Arc<Vec<(u64, Arc<Notify>)>>,
+    waiters: Waiters,
 }
 
 #[derive(Default)]
@@ -201,7 +204,7 @@ struct Owner {
 // ---- topics, partitions, ids ----------------------------------------------------------------------------
 
 /// The topic's number in the file; fixed for good.
-fn topic_code(topic: Topic) -> usize {
+fn topic_code(topic: Topic) -> u32 {
     match topic {
         Topic::MessageSent => 0,
         Topic::MessageEdited => 1,
@@ -227,16 +230,16 @@ fn partition_of(key: &str, partitions: u32) -> u32 {
 
 /// The id of a partition's record 0.
 fn base_id(at: TopicPartition) -> i64 {
-    ((topic_code(at.topic) as i64) << (OFFSET_BITS + PARTITION_BITS)) | (i64::from(at.partition) << OFFSET_BITS)
+    (i64::from(topic_code(at.topic)) << (OFFSET_BITS + PARTITION_BITS)) | (i64::from(at.partition) << OFFSET_BITS)
 }
 
 /// The id of an offset; offsets beyond the 40 bits are taken as the last one, which no record has.
 fn record_id(at: TopicPartition, offset: u64) -> i64 {
-    base_id(at) | offset.min((1 << OFFSET_BITS) - 1) as i64
+    base_id(at) | offset.min((1 << OFFSET_BITS) - 1).cast_signed()
 }
 
 fn offset_of(id: i64) -> u64 {
-    (id & ((1 << OFFSET_BITS) - 1)) as u64
+    (id & ((1 << OFFSET_BITS) - 1)).cast_unsigned()
 }
 
 fn bytes_of(record: &NewRecord) -> usize {
@@ -288,7 +291,7 @@ impl EmbeddedLog {
                 let slot = shared.slot(at);
                 shared.next[slot].store(end, Ordering::Relaxed);
                 state.partitions[slot] = PartitionState { start, end, recent_from: end, ..PartitionState::default() };
-                state.topics[topic_code(at.topic)].end_total += end;
+                state.topics[topic_code(at.topic) as usize].end_total += end;
             }
             for topic in Topic::ALL {
                 shared.refresh_committed_total(&mut state, topic);
@@ -348,7 +351,7 @@ impl Shared {
     }
 
     fn slot(&self, at: TopicPartition) -> usize {
-        topic_code(at.topic) * self.options.partitions as usize + at.partition as usize
+        (topic_code(at.topic) * self.options.partitions + at.partition) as usize
     }
 
     fn check(&self, at: TopicPartition) -> Result<(), LogError> {
@@ -356,12 +359,12 @@ impl Shared {
     }
 
     /// Adds a committed record to what readers see.
-    fn append(&self, record: &Arc<Record>) -> Arc<Vec<(u64, Arc<Notify>)>> {
+    fn append(&self, record: &Arc<Record>) -> Waiters {
         let at = record.position.topic_partition();
         let mut state = self.state.lock();
         let state = &mut *state;
         let partition = &mut state.partitions[self.slot(at)];
-        let topic = &mut state.topics[topic_code(at.topic)];
+        let topic = &mut state.topics[topic_code(at.topic) as usize];
         let end = record.position.offset + 1;
         topic.end_total += end.saturating_sub(partition.end);
         partition.end = partition.end.max(end);
@@ -389,7 +392,7 @@ impl Shared {
             total
         };
         let committed_total = state.groups.values().filter_map(total).min();
-        state.topics[topic_code(topic)].committed_total = committed_total;
+        state.topics[topic_code(topic) as usize].committed_total = committed_total;
     }
 
     /// The offset up to which a partition may be trimmed, if there is enough for a step.
@@ -432,7 +435,7 @@ struct PublishJob {
     bytes: usize,
     record: Option<NewRecord>,
     stored: Option<Arc<Record>>,
-    waiters: Option<Arc<Vec<(u64, Arc<Notify>)>>>,
+    waiters: Option<Waiters>,
     failure: Option<PublishError>,
     answer: oneshot::Sender<Result<Position, PublishError>>,
 }
@@ -498,7 +501,7 @@ impl Shared {
         if state.in_flight_bytes + bytes > self.options.max_in_flight_bytes.max(self.options.max_record_bytes) {
             return Err(PublishError::Full("too much is waiting to be written".into()));
         }
-        let of_topic = &mut state.topics[topic_code(topic)];
+        let of_topic = &mut state.topics[topic_code(topic) as usize];
         if let Some(committed_total) = of_topic.committed_total {
             let backlog = of_topic.end_total.saturating_sub(committed_total) + of_topic.in_flight;
             if backlog >= self.options.max_backlog_records {
@@ -514,7 +517,7 @@ impl Shared {
     fn release(&self, topic: Topic, bytes: usize) {
         let mut state = self.state.lock();
         state.in_flight_bytes = state.in_flight_bytes.saturating_sub(bytes);
-        let of_topic = &mut state.topics[topic_code(topic)];
+        let of_topic = &mut state.topics[topic_code(topic) as usize];
         of_topic.in_flight = of_topic.in_flight.saturating_sub(1);
     }
 }
@@ -757,7 +760,7 @@ impl State {
         self.next_reader_id += 1;
         let (reader_id, notify) = (self.next_reader_id, Arc::new(Notify::new()));
         for topic in topics {
-            Arc::make_mut(&mut self.topics[topic_code(*topic)].waiters).push((reader_id, Arc::clone(&notify)));
+            Arc::make_mut(&mut self.topics[topic_code(*topic) as usize].waiters).push((reader_id, Arc::clone(&notify)));
         }
         (reader_id, notify)
     }

@@ -230,11 +230,11 @@ fn insert_conversation(connection: &Connection, conversation: &StoredConversatio
          (conversation_id, user_id, place, role, joined_at, muted_until, archived, removed_at, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
-    for (place, participant) in conversation.participants.iter().enumerate() {
+    for (place, participant) in (0_i64..).zip(&conversation.participants) {
         statement.execute(params![
             conversation_id,
             participant.user_id.as_str(),
-            place as i64,
+            place,
             name_of(&participant.role)?,
             participant.joined_at.as_millis(),
             participant.muted_until.map(Timestamp::as_millis),
