@@ -1,1 +1,26 @@
-//! Ackscope.
+//! The interface of Ackscope: simulated users on top, the timeline of their messages below.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`connection`] | the control connection to the harness |
+//! | [`state`] | what happened, reduced from trace events; nothing of egui |
+//! | [`views`] | how it is shown; one module for each view |
+//! | [`theme`] | every colour, size and distance |
+//! | [`app`] | what ties them together: frames, commands, keys |
+//! | [`status`] | what is drawn, as a text for automation and screen readers |
+//! | [`fake`] | a harness in memory, for tests and for looking at the interface alone |
+//!
+//! **Invariant:** of the rest of Ackscope, only `ackscope-protocol` is known here.
+
+pub mod app;
+pub mod connection;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod fake;
+pub mod format;
+pub mod state;
+pub mod status;
+pub mod theme;
+pub mod views;
+
+#[cfg(target_arch = "wasm32")]
+pub mod web;

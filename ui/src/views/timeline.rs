@@ -1,0 +1,737 @@
+//! The timeline: a lane for each message.
+//!
+//! Only rows in view are touched, and in run time only lanes near the visible window (binary searches), so a
+//! frame costs the same however long the run is.
+
+use egui::accesskit::Role;
+use egui::{
+    Align, Align2, Color32, Frame, Id, Margin, Painter, Rect, Response, RichText, ScrollArea, Sense, Stroke,
+    StrokeKind, TextEdit, TextStyle, Ui, Vec2, pos2,
+};
+
+use super::{Action, Scene, widgets};
+use crate::format::{self, duration, thousands};
+use crate::state::{
+    DELIVERED_BUDGET_US, Filter, Lane, LaneList, LaneNumber, Only, PENDING_BUDGET_US, Progress, Run, Span,
+};
+use crate::theme::{BAR_HEIGHT, LANE_HEIGHT, MARK_WIDTH_MIN, RADIUS, RADIUS_BAR, Tokens, space, strong_family};
+
+/// Shortest and longest stretch of time that can fill the axis, in microseconds.
+const WIDTH_RANGE_US: std::ops::RangeInclusive<f64> = 100.0..=24.0 * 3_600.0 * 1e6;
+/// "Since sent" at first: both budgets are in view.
+const SINCE_SENT_WIDTH_US: f64 = 125_000.0;
+/// "Run time" at first.
+const RUN_TIME_WIDTH_US: f64 = 10_000_000.0;
+
+/// What the horizontal axis counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Axis {
+    /// Every lane begins at 0, so that milliseconds can be compared.
+    #[default]
+    SinceSent,
+    /// Since the run began.
+    RunTime,
+}
+
+/// A stretch of time, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Window {
+    from_us: f64,
+    width_us: f64,
+}
+
+impl Window {
+    fn to_us(self) -> f64 {
+        self.from_us + self.width_us
+    }
+
+    fn zoom(&mut self, factor: f64, around_us: f64) {
+        let width_us = (self.width_us / factor).clamp(*WIDTH_RANGE_US.start(), *WIDTH_RANGE_US.end());
+        let share = (around_us - self.from_us) / self.width_us;
+        self.from_us = (around_us - share * width_us).max(0.0);
+        self.width_us = width_us;
+    }
+
+    fn pan(&mut self, by_us: f64) {
+        self.from_us = (self.from_us + by_us).max(0.0);
+    }
+}
+
+/// Where the timeline stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pause {
+    end_lane: u64,
+    now_us: u64,
+}
+
+/// What was drawn last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// How many lanes are listed.
+    pub lanes: usize,
+    /// How many lanes were painted.
+    pub painted: usize,
+    /// The last lane that was painted.
+    pub last: Option<LaneNumber>,
+}
+
+/// The timeline's own state.
+#[derive(Debug)]
+pub struct Timeline {
+    axis: Axis,
+    filter: Filter,
+    list: LaneList,
+    since_sent: Window,
+    run_time: Window,
+    is_following: bool,
+    pause: Option<Pause>,
+    scroll_to: Option<LaneNumber>,
+    wants_filter_focus: bool,
+    drawn: Drawn,
+    /// Kept from lane to lane, so that drawing does not allocate.
+    spans: Vec<Span>,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self {
+            axis: Axis::default(),
+            filter: Filter::default(),
+            list: LaneList::default(),
+            since_sent: Window { from_us: 0.0, width_us: SINCE_SENT_WIDTH_US },
+            run_time: Window { from_us: 0.0, width_us: RUN_TIME_WIDTH_US },
+            is_following: true,
+            pause: None,
+            scroll_to: None,
+            wants_filter_focus: false,
+            drawn: Drawn::default(),
+            spans: Vec::new(),
+        }
+    }
+}
+
+/// Where the parts of a row lie.
+#[derive(Clone, Copy)]
+struct Columns {
+    label: egui::Rangef,
+    bars: egui::Rangef,
+    result: egui::Rangef,
+}
+
+impl Columns {
+    fn new(rect: Rect) -> Self {
+        let label = (rect.width() * 0.24).clamp(110.0, 280.0);
+        let result = 148.0;
+        let left = rect.left() + space::M;
+        Self {
+            label: egui::Rangef::new(left, left + label - space::S),
+            bars: egui::Rangef::new(left + label, (rect.right() - result).max(left + label + 40.0)),
+            result: egui::Rangef::new(rect.right() - result + space::M, rect.right() - space::M),
+        }
+    }
+}
+
+/// Maps times to points.
+#[derive(Clone, Copy)]
+struct Scale {
+    window: Window,
+    x: egui::Rangef,
+}
+
+impl Scale {
+    fn x(self, us: f64) -> f32 {
+        let share = (us - self.window.from_us) / self.window.width_us;
+        // Far outside, `f32` would lose the edge that is still in view.
+        self.x.min + (share.clamp(-10.0, 10.0) * f64::from(self.x.span())) as f32
+    }
+
+    fn us(self, x: f32) -> f64 {
+        self.window.from_us + f64::from((x - self.x.min) / self.x.span()) * self.window.width_us
+    }
+
+    fn us_per_point(self) -> f64 {
+        self.window.width_us / f64::from(self.x.span())
+    }
+}
+
+impl Timeline {
+    /// What was drawn last.
+    pub fn drawn(&self) -> Drawn {
+        self.drawn
+    }
+
+    /// Whether it stands still.
+    pub fn is_paused(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Stops, or goes on and follows the newest.
+    pub fn toggle_pause(&mut self, run: &Run) {
+        if self.pause.take().is_some() {
+            self.is_following = true;
+        } else {
+            self.pause = Some(Pause { end_lane: run.lane_range().end, now_us: run.latest_us() });
+        }
+    }
+
+    /// Puts the cursor into the filter in the next frame.
+    pub fn focus_filter(&mut self) {
+        self.wants_filter_focus = true;
+    }
+
+    /// Chooses the axis.
+    pub fn set_axis(&mut self, axis: Axis) {
+        self.axis = axis;
+    }
+
+    /// Goes back to the windows of the beginning.
+    pub fn reset_zoom(&mut self) {
+        self.since_sent = Window { from_us: 0.0, width_us: SINCE_SENT_WIDTH_US };
+        self.run_time.width_us = RUN_TIME_WIDTH_US;
+        self.is_following = true;
+    }
+
+    /// Forgets what belongs to a run.
+    pub fn forget_run(&mut self) {
+        self.list = LaneList::default();
+        self.pause = None;
+        self.is_following = true;
+        self.scroll_to = None;
+    }
+
+    /// The message above (-1) or below (1) the selected one; without one, the newest.
+    pub fn neighbour(&mut self, run: &Run, selected: Option<LaneNumber>, step: isize) -> Option<LaneNumber> {
+        let last = self.list.len().checked_sub(1)?;
+        let row = match selected.and_then(|number| self.list.row_of(number)) {
+            Some(row) => row.saturating_add_signed(step).min(last),
+            None => last,
+        };
+        let number = self.list.get(row).filter(|number| run.lane(*number).is_some())?;
+        self.show_lane(number);
+        Some(number)
+    }
+
+    /// Scrolls to a lane in the next frame.
+    pub fn show_lane(&mut self, number: LaneNumber) {
+        self.scroll_to = Some(number);
+    }
+
+    /// Draws the pane.
+    pub fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        if self.list.update(scene.run, &self.filter) {
+            ui.request_repaint();
+        }
+        Frame::new().inner_margin(Margin { left: 12, right: 12, top: 8, bottom: 4 }).show(ui, |ui| {
+            self.toolbar_ui(ui, scene);
+        });
+        if scene.run.counts().lanes == 0 {
+            self.drawn = Drawn::default();
+            let is_ready = scene.is_ready;
+            widgets::empty_state(
+                ui,
+                scene.tokens,
+                "No messages yet",
+                "Write one in a chat above and press Enter, or let the simulated users begin",
+                |ui| {
+                    let button = widgets::primary_button(scene.tokens, "Play the tour");
+                    if ui.add_enabled(is_ready, button).clicked() {
+                        scene.ask(Action::Do(ackscope_protocol::control::Command::PlayTour));
+                    }
+                },
+            );
+            return;
+        }
+        if self.list.is_empty() {
+            self.drawn = Drawn::default();
+            widgets::empty_state(ui, scene.tokens, "No message passes the filter", "Look for something else", |ui| {
+                if ui.button("Show all messages").clicked() {
+                    self.filter = Filter::default();
+                }
+            });
+            return;
+        }
+        self.lanes_ui(ui, scene);
+    }
+
+    fn toolbar_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let tokens = scene.tokens;
+        let counts = *scene.run.counts();
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = space::XS;
+            let chosen = |ui: &mut Ui, is_chosen: bool, text: String| {
+                ui.add(egui::Button::selectable(is_chosen, RichText::new(text).text_style(TextStyle::Small))).clicked()
+            };
+            if chosen(ui, self.axis == Axis::SinceSent, "Since sent".to_owned()) {
+                self.axis = Axis::SinceSent;
+            }
+            if chosen(ui, self.axis == Axis::RunTime, "Run time".to_owned()) {
+                self.axis = Axis::RunTime;
+            }
+            ui.separator();
+            for (only, text, number) in [
+                (Only::All, "All", counts.lanes),
+                (Only::OverBudget, "Over budget", counts.over_budget),
+                (Only::Rejected, "Rejected", counts.in_progress(Progress::Rejected)),
+            ] {
+                if chosen(ui, self.filter.only == only, format!("{text} {}", thousands(number))) {
+                    self.filter.only = only;
+                }
+            }
+            ui.separator();
+            let field = ui.add(
+                TextEdit::singleline(&mut self.filter.needle)
+                    .id(Id::unique("lane filter"))
+                    .hint_text(RichText::new("Find text or sender").color(tokens.text_weak))
+                    .desired_width(150.0),
+            );
+            let field = field.accessible_name("Find messages");
+            if self.wants_filter_focus {
+                self.wants_filter_focus = false;
+                field.request_focus();
+            }
+            if !self.filter.needle.is_empty() && ui.add(widgets::quiet_button(tokens, "Clear")).clicked() {
+                self.filter.needle.clear();
+            }
+            ui.with_layout(egui::Layout::right_to_left(Align::Center), |ui| {
+                let (text, hint) = if self.is_paused() {
+                    ("Go on", "Follow the newest messages again (Space)")
+                } else {
+                    ("Pause", "Keep what is shown while more arrives (Space)")
+                };
+                if ui.button(RichText::new(text).text_style(TextStyle::Small)).on_hover_text(hint).clicked() {
+                    self.toggle_pause(scene.run);
+                }
+                let window = self.window_mut();
+                let middle_us = window.from_us;
+                if ui.button("+").on_hover_text("Zoom in (Ctrl+scroll)").clicked() {
+                    window.zoom(1.5, middle_us);
+                }
+                if ui.button("−").on_hover_text("Zoom out (Ctrl+scroll)").clicked() {
+                    window.zoom(1.0 / 1.5, middle_us);
+                }
+                let (text, hint) = match self.axis {
+                    Axis::SinceSent => ("Budgets", "Back to a view with both budgets in it (0)"),
+                    Axis::RunTime => ("Follow", "Back to the newest messages (0)"),
+                };
+                if ui.button(RichText::new(text).text_style(TextStyle::Small)).on_hover_text(hint).clicked() {
+                    self.reset_zoom();
+                }
+            });
+        });
+    }
+
+    fn window_mut(&mut self) -> &mut Window {
+        match self.axis {
+            Axis::SinceSent => &mut self.since_sent,
+            Axis::RunTime => &mut self.run_time,
+        }
+    }
+
+    /// The rows that are listed now.
+    fn rows(&mut self, run: &Run) -> std::ops::Range<usize> {
+        let pause = self.pause;
+        let end = pause.map_or_else(|| self.list.len(), |pause| self.list.row_from(LaneNumber(pause.end_lane)));
+        match self.axis {
+            Axis::SinceSent => 0..end,
+            Axis::RunTime => {
+                let now_us = pause.map_or_else(|| run.latest_us(), |pause| pause.now_us);
+                if self.is_following && pause.is_none() {
+                    // A little room, so that the newest does not stick to the edge.
+                    let to_us = now_us as f64 + self.run_time.width_us * 0.05;
+                    self.run_time.from_us = (to_us - self.run_time.width_us).max(0.0);
+                }
+                let from_us = (self.run_time.from_us as u64).saturating_sub(run.longest_lane_us());
+                let first = self.list.row_from(run.first_lane_from(from_us));
+                let last = self.list.row_from(run.first_lane_from(self.run_time.to_us() as u64 + 1));
+                first.min(end)..last.min(end)
+            }
+        }
+    }
+
+    fn lanes_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let tokens = scene.tokens;
+        let rows = self.rows(scene.run);
+        let window = *self.window_mut();
+        ui.spacing_mut().item_spacing.y = 0.0;
+        let (header, _) = ui.allocate_exact_size(Vec2::new(ui.available_width(), 24.0), Sense::hover());
+        let area = Rect::from_min_max(header.min, ui.max_rect().max);
+        let columns = Columns::new(area);
+        let scale = Scale { window, x: columns.bars };
+        self.axis_ui(ui, tokens, header, scale);
+
+        let mut scroll = ScrollArea::vertical()
+            .id_salt(("lanes", self.axis == Axis::RunTime))
+            .auto_shrink(false)
+            .stick_to_bottom(self.pause.is_none());
+        if let Some(row) = self.scroll_to.take().and_then(|number| self.list.row_of(number))
+            && rows.contains(&row)
+        {
+            let top = (row - rows.start) as f32 * LANE_HEIGHT;
+            let height = (ui.available_height() - LANE_HEIGHT).max(LANE_HEIGHT);
+            let id = ui.make_persistent_id(egui::IdSalt::new(("lanes", self.axis == Axis::RunTime)));
+            let offset = egui::scroll_area::State::load(ui.ctx(), id).map_or(0.0, |state| state.clamped_offset().y);
+            if top < offset {
+                scroll = scroll.vertical_scroll_offset(top);
+            } else if top > offset + height {
+                scroll = scroll.vertical_scroll_offset(top - height);
+            }
+        }
+        let mut dragged_points = 0.0;
+        self.drawn = Drawn { lanes: self.list.len(), painted: 0, last: None };
+        let clip = ui.available_rect_before_wrap();
+        scroll.show_rows(ui, LANE_HEIGHT, rows.len(), |ui, visible| {
+            for row in visible {
+                let Some(number) = self.list.get(rows.start + row) else { continue };
+                let Some(lane) = scene.run.lane(number) else { continue };
+                let (rect, response) =
+                    ui.allocate_exact_size(Vec2::new(ui.available_width(), LANE_HEIGHT), Sense::click_and_drag());
+                dragged_points += response.drag_delta().x;
+                let seen = rect.intersect(clip);
+                // One row above and one below are laid out so that scrolling has no gaps: they are not in view.
+                if seen.height() >= LANE_HEIGHT * 0.5 {
+                    self.drawn.painted += 1;
+                    self.drawn.last = Some(number);
+                }
+                self.lane_ui(ui, scene, lane, row, rect, columns, scale, response);
+            }
+        });
+        self.navigate(ui, area, scale, dragged_points);
+    }
+
+    /// Zooming and panning.
+    fn navigate(&mut self, ui: &Ui, area: Rect, scale: Scale, dragged_points: f32) {
+        let mut pan_points = f64::from(dragged_points);
+        if ui.rect_contains_pointer(area) {
+            let (zoom, scroll_x, pointer) =
+                ui.input(|input| (input.zoom_delta(), input.smooth_scroll_delta().x, input.pointer.hover_pos()));
+            if (zoom - 1.0).abs() > f32::EPSILON
+                && let Some(pointer) = pointer
+            {
+                // "Since sent" keeps its zero while it is in view: that is where bars begin.
+                let around_us = match self.axis {
+                    Axis::SinceSent if scale.window.from_us <= 0.0 => 0.0,
+                    _ => scale.us(pointer.x).max(0.0),
+                };
+                self.window_mut().zoom(f64::from(zoom), around_us);
+            }
+            pan_points += f64::from(scroll_x);
+        }
+        if pan_points.abs() > 0.0 {
+            if self.axis == Axis::RunTime {
+                self.is_following = false;
+            }
+            self.window_mut().pan(-pan_points * scale.us_per_point());
+        }
+    }
+
+    fn axis_ui(&self, ui: &Ui, tokens: &Tokens, header: Rect, scale: Scale) {
+        let painter = ui.painter();
+        let small = TextStyle::Small.resolve(ui.style());
+        let title = match self.axis {
+            Axis::SinceSent => "Message",
+            Axis::RunTime => "Message, by run time",
+        };
+        painter.text(
+            pos2(header.left() + space::M, header.center().y),
+            Align2::LEFT_CENTER,
+            title,
+            small.clone(),
+            tokens.text_weak,
+        );
+        let step_us = tick_step_us(scale);
+        let painter = painter.with_clip_rect(Rect::from_x_y_ranges(scale.x.expand(24.0), header.y_range()));
+        let budgets: Vec<(u64, f32)> = match self.axis {
+            Axis::SinceSent => [PENDING_BUDGET_US, DELIVERED_BUDGET_US].map(|us| (us, scale.x(us as f64))).into(),
+            Axis::RunTime => Vec::new(),
+        };
+        let strong = egui::FontId::new(small.size, strong_family());
+        let mut tick = (scale.window.from_us / step_us).ceil() * step_us;
+        // The step is chosen so that there are few; the bound is for broken figures.
+        for _ in 0..64 {
+            if tick > scale.window.to_us() {
+                break;
+            }
+            let x = scale.x(tick);
+            let text = format::tick(tick, step_us);
+            tick += step_us;
+            // The budget's own label stands there.
+            if budgets.iter().any(|(_, budget_x)| (x - budget_x).abs() < 34.0) {
+                continue;
+            }
+            painter.text(pos2(x, header.center().y), Align2::CENTER_CENTER, text, small.clone(), tokens.text_weak);
+        }
+        for (budget_us, x) in budgets {
+            let text = format::tick(budget_us as f64, 1_000.0);
+            painter.text(pos2(x, header.center().y), Align2::CENTER_CENTER, text, strong.clone(), tokens.text);
+            painter.vline(x, header.bottom() - 5.0..=header.bottom(), Stroke::new(1.0, tokens.text));
+        }
+        ui.painter().hline(header.x_range(), header.bottom() - 0.5, Stroke::new(1.0, tokens.border));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a row is where all of them meet")]
+    fn lane_ui(
+        &mut self,
+        ui: &Ui,
+        scene: &mut Scene<'_>,
+        lane: &Lane,
+        row: usize,
+        rect: Rect,
+        columns: Columns,
+        scale: Scale,
+        response: Response,
+    ) {
+        let tokens = scene.tokens;
+        let sender = scene.run.user_name(lane.sender);
+        let text = lane.text.as_deref().unwrap_or("No text");
+        let progress = lane.progress();
+        let latency = lane.progress_latency_us().map(duration);
+        let is_over_budget = lane.is_over_budget();
+        let mut said = format!("{sender}: {}, {}", format::one_line(text, 80), progress.as_str());
+        if let Some(latency) = &latency {
+            said.push_str(" after ");
+            said.push_str(latency);
+        }
+        if is_over_budget {
+            said.push_str(", over budget");
+        }
+        widgets::name(&response, Role::ListItem, &said);
+        if response.clicked() {
+            scene.ask(Action::Select(Some(lane.message_id)));
+        }
+        if !ui.is_rect_visible(rect) {
+            return;
+        }
+        let is_selected = scene.selected == Some(lane.message_id);
+        let painter = ui.painter();
+        if is_selected {
+            painter.rect_filled(rect.shrink2(Vec2::new(4.0, 1.0)), RADIUS, tokens.accent_soft);
+        } else if response.hovered() {
+            painter.rect_filled(rect.shrink2(Vec2::new(4.0, 1.0)), RADIUS, tokens.raised);
+        } else if row % 2 == 1 {
+            painter.rect_filled(rect, 0.0, tokens.raised.gamma_multiply(0.35));
+        }
+        let label = Rect::from_x_y_ranges(columns.label, rect.y_range());
+        let body = TextStyle::Body.resolve(ui.style());
+        let strong = egui::FontId::new(body.size - 0.5, strong_family());
+        let used = widgets::line_in(ui, label, sender, strong, tokens.text);
+        let rest = label.with_min_x((label.left() + used + space::S).min(label.right()));
+        widgets::line_in(ui, rest, &format::one_line(text, 120), body, tokens.text_weak);
+
+        self.spans.clear();
+        lane.spans(&mut self.spans);
+        let base_us = match self.axis {
+            Axis::SinceSent => lane.origin_us() as f64,
+            Axis::RunTime => 0.0,
+        };
+        let now_us = self.pause.map_or_else(|| scene.run.latest_us(), |pause| pause.now_us);
+        let bars = Rect::from_x_y_ranges(columns.bars, rect.y_range());
+        let bar_painter = BarPainter {
+            painter: painter.with_clip_rect(bars.expand2(Vec2::new(1.0, 0.0)).intersect(ui.clip_rect())),
+            bars,
+            scale,
+            base_us,
+            tokens,
+        };
+        bar_painter.budgets(lane);
+        bar_painter.spans(&self.spans, lane.last_us.max(now_us));
+        bar_painter.marks(lane);
+        bar_painter.receipts(lane);
+        bar_painter.breaches(lane);
+        bar_painter.beyond(lane);
+
+        let center_y = rect.center().y;
+        let small = TextStyle::Small.resolve(ui.style());
+        painter.circle_filled(pos2(columns.result.min + 4.0, center_y), 4.0, tokens.progress(progress));
+        painter.text(
+            pos2(columns.result.min + 14.0, center_y),
+            Align2::LEFT_CENTER,
+            progress.title(),
+            small,
+            tokens.text,
+        );
+        if let Some(latency) = latency {
+            let color = if is_over_budget { tokens.breach } else { tokens.text_weak };
+            let mono = TextStyle::Monospace.resolve(ui.style());
+            painter.text(pos2(columns.result.max, center_y), Align2::RIGHT_CENTER, latency, mono, color);
+        }
+        let run = scene.run;
+        response.on_hover_ui_at_pointer(|ui| tooltip_ui(ui, tokens, run, lane));
+    }
+}
+
+/// Paints what lies on the bar area of one lane.
+struct BarPainter {
+    painter: Painter,
+    bars: Rect,
+    scale: Scale,
+    /// What counts as 0.
+    base_us: f64,
+    tokens: &'static Tokens,
+}
+
+impl BarPainter {
+    fn x(&self, us: u64) -> f32 {
+        self.scale.x(us as f64 - self.base_us)
+    }
+
+    fn budgets(&self, lane: &Lane) {
+        let sent_us = lane.origin_us();
+        for (budget_us, strength) in [(PENDING_BUDGET_US, 0.45), (DELIVERED_BUDGET_US, 0.8)] {
+            let x = self.x(sent_us.saturating_add(budget_us));
+            self.painter.vline(x, self.bars.y_range(), Stroke::new(1.0, self.tokens.budget.gamma_multiply(strength)));
+        }
+    }
+
+    fn bar(&self, from_us: u64, to_us: u64, height: f32, color: Color32) {
+        let left = self.x(from_us);
+        // Too short to be drawn is not the same as not there.
+        let right = self.x(to_us).max(left + MARK_WIDTH_MIN);
+        let y = self.bars.center().y;
+        let rect = Rect::from_min_max(pos2(left, y - height / 2.0), pos2(right, y + height / 2.0));
+        self.painter.rect_filled(rect, RADIUS_BAR, color);
+    }
+
+    fn spans(&self, spans: &[Span], now_us: u64) {
+        for span in spans {
+            let color = self.tokens.span(span.kind);
+            match span.to_us {
+                Some(to_us) => self.bar(span.from_us, to_us, BAR_HEIGHT, color),
+                // What still lasts is paler: nobody knows how it ends.
+                None => self.bar(span.from_us, now_us.max(span.from_us), BAR_HEIGHT, color.gamma_multiply(0.55)),
+            }
+        }
+    }
+
+    /// What ends a message's way: taller than its bar.
+    fn marks(&self, lane: &Lane) {
+        if let Some(at_us) = lane.persisted_us {
+            let x = self.x(at_us);
+            let rect = Rect::from_center_size(pos2(x + 1.5, self.bars.center().y), Vec2::new(4.0, BAR_HEIGHT + 6.0));
+            self.painter.rect_filled(rect, RADIUS_BAR, self.tokens.persisted);
+        }
+        for at_us in lane.rejections_us() {
+            let center = pos2(self.x(at_us) + 3.0, self.bars.center().y);
+            let stroke = Stroke::new(2.5, self.tokens.rejected);
+            let arm = 5.0;
+            self.painter.line_segment([center + Vec2::new(-arm, -arm), center + Vec2::new(arm, arm)], stroke);
+            self.painter.line_segment([center + Vec2::new(-arm, arm), center + Vec2::new(arm, -arm)], stroke);
+        }
+    }
+
+    fn receipts(&self, lane: &Lane) {
+        let bottom = self.bars.bottom() - 2.0;
+        let mut drawn_x = f32::NEG_INFINITY;
+        for receipt in &lane.receipts {
+            let x = self.x(receipt.at_us);
+            // A thousand recipients in one pixel are one tick.
+            if (x - drawn_x).abs() < 1.0 || !self.bars.x_range().contains(x) {
+                continue;
+            }
+            drawn_x = x;
+            let rect = Rect::from_min_max(pos2(x - 1.0, bottom - 6.0), pos2(x + 1.0, bottom));
+            self.painter.rect_filled(rect, 0.0, self.tokens.receipt);
+        }
+    }
+
+    fn breaches(&self, lane: &Lane) {
+        for attempt in &lane.attempts {
+            let Some(sent_us) = attempt.sent_us else { continue };
+            let late = [
+                attempt.pending_us.filter(|_| attempt.is_pending_late()).map(|at_us| (at_us, PENDING_BUDGET_US)),
+                attempt.outcome_us().filter(|_| attempt.is_outcome_late()).map(|at_us| (at_us, DELIVERED_BUDGET_US)),
+            ];
+            for (at_us, budget_us) in late.into_iter().flatten() {
+                let (left, right) = (self.x(sent_us.saturating_add(budget_us)), self.x(at_us));
+                let top = self.bars.top() + 2.0;
+                let over = Rect::from_min_max(pos2(left, top), pos2(right.max(left + MARK_WIDTH_MIN), top + 2.0));
+                self.painter.rect_filled(over, 0.0, self.tokens.breach);
+                widgets::breach_mark(&self.painter, pos2(right, top + 6.0), self.tokens.breach);
+            }
+        }
+    }
+
+    /// A lane that goes on outside the window says so at the edge.
+    fn beyond(&self, lane: &Lane) {
+        let end_us = lane.persisted_us.or_else(|| lane.rejections_us().last()).unwrap_or(lane.last_us);
+        let y = self.bars.center().y;
+        if self.x(end_us) > self.bars.right() {
+            let tip = pos2(self.bars.right(), y);
+            self.arrow(tip, -5.0);
+        }
+        if self.x(lane.origin_us()) < self.bars.left() - 0.5 {
+            self.arrow(pos2(self.bars.left(), y), 5.0);
+        }
+    }
+
+    fn arrow(&self, tip: egui::Pos2, back: f32) {
+        self.painter.add(egui::Shape::convex_polygon(
+            vec![tip, tip + Vec2::new(back, -4.0), tip + Vec2::new(back, 4.0)],
+            self.tokens.text,
+            Stroke::NONE,
+        ));
+    }
+}
+
+/// A step that gives labels room: 1, 2 or 5 times a power of ten.
+fn tick_step_us(scale: Scale) -> f64 {
+    let least_us = scale.us_per_point() * 84.0;
+    let power = 10_f64.powf(least_us.max(1.0).log10().floor());
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|step| *step >= least_us)
+        .unwrap_or(power * 10.0)
+}
+
+/// What the colours mean; right to left.
+pub fn legend_ui(ui: &mut Ui, tokens: &Tokens) {
+    ui.spacing_mut().item_spacing.x = 5.0;
+    for (color, text, is_tick) in [
+        (tokens.breach, "Over budget", true),
+        (tokens.receipt, "Seen by a recipient", true),
+        (tokens.persisted, "Persisted", true),
+        (tokens.delivered, "Delivered", false),
+        (tokens.pending, "Pending", false),
+        (tokens.in_flight, "Sent", false),
+    ] {
+        ui.label(widgets::small(tokens, text));
+        let (rect, _) = ui.allocate_exact_size(Vec2::new(if is_tick { 4.0 } else { 14.0 }, 10.0), Sense::hover());
+        ui.painter().rect(rect, RADIUS_BAR, color, Stroke::NONE, StrokeKind::Inside);
+        ui.add_space(space::S);
+    }
+}
+
+fn tooltip_ui(ui: &mut Ui, tokens: &Tokens, run: &Run, lane: &Lane) {
+    ui.label(
+        RichText::new(format!("{}: {}", run.user_name(lane.sender), lane.text.as_deref().unwrap_or("No text")))
+            .strong(),
+    );
+    for attempt in &lane.attempts {
+        if attempt.number > 1 {
+            ui.label(widgets::small(tokens, format!("Attempt {}", attempt.number)));
+        }
+        let mut line = |what: &str, latency_us: Option<u64>, budget_us: u64, is_late: bool| {
+            let Some(latency_us) = latency_us else { return };
+            let text = format!("{what} after {}, budget {} ms", duration(latency_us), budget_us / 1_000);
+            let color = if is_late { tokens.breach } else { tokens.text };
+            ui.label(RichText::new(text).color(color));
+        };
+        line("Pending", attempt.pending_latency_us(), PENDING_BUDGET_US, attempt.is_pending_late());
+        let outcome = if attempt.delivered_us.is_some() && attempt.delivered_us == attempt.outcome_us() {
+            "Delivered"
+        } else {
+            "Rejected"
+        };
+        line(outcome, attempt.outcome_latency_us(), DELIVERED_BUDGET_US, attempt.is_outcome_late());
+    }
+    if let Some(persisted_us) = lane.persisted_us {
+        ui.label(format!("Persisted after {}", duration(persisted_us.saturating_sub(lane.origin_us()))));
+    }
+    if !lane.receipts.is_empty() {
+        ui.label(format!("Seen by {}", format::count(lane.receipts.len() as u64, "recipient", "recipients")));
+    }
+    if let Some(error) = lane.rejection() {
+        ui.label(RichText::new(format!("{}: {}", error.code, error.message)).color(tokens.rejected));
+    }
+    ui.label(widgets::small(tokens, "Click to see every step"));
+}
