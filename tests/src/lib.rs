@@ -2,4 +2,8 @@
 
 pub mod node;
 
+pub mod people;
+
 pub mod contract;
+
+pub mod screen;

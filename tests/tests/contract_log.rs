@@ -1,4 +1,7 @@
 //! Every implementation of the event log keeps its contract.
 
-ackscope_tests::log_contract!(embedded, ackscope_tests::contract::embedded::EmbeddedPlace);
-ackscope_tests::bounded_log_contract!(embedded_bounded, ackscope_tests::contract::embedded::EmbeddedPlace);
+use ackscope_tests::contract::embedded::{EmbeddedPlace, EmbeddedPlaceWithoutMemory};
+
+ackscope_tests::log_contract!(embedded, EmbeddedPlace);
+ackscope_tests::log_contract!(embedded_without_memory, EmbeddedPlaceWithoutMemory);
+ackscope_tests::bounded_log_contract!(embedded_bounded, EmbeddedPlace);

@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// Somewhere a cache keeps its entries.
 pub trait CachePlace: Send + Sync + Sized {
     /// A fresh one.
-    fn new() -> impl Future<Output = Self> + Send;
+    fn fresh() -> impl Future<Output = Self> + Send;
 
     /// The cache in it, empty at first.
     fn open(&self, clock: Clock) -> impl Future<Output = Arc<dyn ConversationCache>> + Send;
@@ -213,15 +213,21 @@ pub async fn no_stale_entry_outlives_its_invalidation(place: impl CachePlace) {
 #[macro_export]
 macro_rules! cache_contract {
     ($implementation:ident, $place:ty) => {
-        $crate::contract_tests!($implementation, $place, $crate::contract::cache, [
-            a_filled_entry_is_found,
-            an_invalidated_entry_is_gone,
-            an_invalidation_voids_tickets,
-            a_second_fill_is_as_good,
-            invalidating_nothing_is_fine,
-            an_entry_lives_an_hour_of_business_time,
-            hits_and_misses_are_counted,
-            no_stale_entry_outlives_its_invalidation,
-        ]);
+        $crate::contract_tests!(
+            $implementation,
+            $place,
+            cache,
+            CachePlace,
+            [
+                a_filled_entry_is_found,
+                an_invalidated_entry_is_gone,
+                an_invalidation_voids_tickets,
+                a_second_fill_is_as_good,
+                invalidating_nothing_is_fine,
+                an_entry_lives_an_hour_of_business_time,
+                hits_and_misses_are_counted,
+                no_stale_entry_outlives_its_invalidation,
+            ]
+        );
     };
 }

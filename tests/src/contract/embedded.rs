@@ -33,7 +33,7 @@ impl EmbeddedPlace {
 }
 
 impl LogPlace for EmbeddedPlace {
-    async fn new() -> Self {
+    async fn fresh() -> Self {
         Self { directory: TempDir::new().expect("a directory for the test") }
     }
 
@@ -56,9 +56,26 @@ impl BoundedLogPlace for EmbeddedPlace {
     }
 }
 
+/// As [`EmbeddedPlace`], with nearly nothing in memory: whoever reads the log reads the file.
+pub struct EmbeddedPlaceWithoutMemory(EmbeddedPlace);
+
+impl LogPlace for EmbeddedPlaceWithoutMemory {
+    async fn fresh() -> Self {
+        Self(<EmbeddedPlace as LogPlace>::fresh().await)
+    }
+
+    async fn open(&self) -> Arc<dyn EventLog> {
+        self.0.log(LogOptions { recent_records: 2, ..LogOptions::default() })
+    }
+
+    fn max_record_bytes(&self) -> usize {
+        self.0.max_record_bytes()
+    }
+}
+
 impl StorePlace for EmbeddedPlace {
-    async fn new() -> Self {
-        <Self as LogPlace>::new().await
+    async fn fresh() -> Self {
+        <Self as LogPlace>::fresh().await
     }
 
     async fn open(&self) -> Stores {
@@ -75,7 +92,7 @@ impl StorePlace for EmbeddedPlace {
 pub struct EmbeddedCachePlace;
 
 impl CachePlace for EmbeddedCachePlace {
-    async fn new() -> Self {
+    async fn fresh() -> Self {
         Self
     }
 
