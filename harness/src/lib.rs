@@ -1,1 +1,37 @@
-//! Ackscope.
+//! Everything around the backend.
+//!
+//! | module | one sentence |
+//! |---|---|
+//! | [`socketio`] | a thin Socket.IO client that can also misbehave |
+//! | [`users`] | simulated users: one connection each, with a state of their own |
+//! | [`recorder`] | collects what happens in a run, in one list with times |
+//! | [`environment`] | which backend runs, where its files are, and what is swept afterwards |
+//! | [`world`] | an environment, a node, a recorder and users by name: what a scenario plays in |
+//! | [`control`] | the control server: the interface in a browser and the WebSocket it talks through |
+//! | [`host`] | world and control server together, as `serve` and the desktop shell start them |
+//! | [`scenario`] | scenario files: reading, checking, running |
+//! | [`history`] | a run's events by message, user and conversation |
+//! | [`audit`] | checks a run's history against the promises |
+//! | [`stored`] | reads what the store holds, for the audit |
+//! | [`latency`] | percentiles and histograms of a run |
+//! | [`load`] | open-model load and the search for the capacity |
+//! | [`report`] | terminal, JSON, JUnit and HTML reports |
+//!
+//! **Invariant:** knows `ackscope-protocol` and `ackscope-core`, never the interface or the shell.
+
+pub mod audit;
+pub mod control;
+pub mod environment;
+#[cfg(test)]
+mod fixtures;
+pub mod history;
+pub mod host;
+pub mod latency;
+pub mod load;
+pub mod recorder;
+pub mod report;
+pub mod scenario;
+pub mod socketio;
+pub mod stored;
+pub mod users;
+pub mod world;

@@ -1,0 +1,532 @@
+//! The audit against hand-made runs. A clean run is broken in one way at a time, and exactly that finding appears.
+
+use ackscope_protocol::trace::Happening;
+use ackscope_protocol::wire::{MessageDelivered, ServerEvent};
+use ackscope_protocol::Timestamp;
+
+use super::*;
+use crate::fixtures::{Made, Trace, user};
+
+/// A run in which everything is as promised: ana and ben talk, cleo listens, mallory is refused.
+struct Run {
+    trace: Trace,
+    stored: Stored,
+    hello: Made,
+    answer: Made,
+    again: Made,
+    intrusion: Made,
+}
+
+fn stored_message(made: &Made, seq: u64) -> StoredMessage {
+    StoredMessage {
+        message_id: made.message_id,
+        sender: made.sender.clone(),
+        temp_id: made.temp_id.clone(),
+        text: Some(made.text.clone()),
+        seq,
+        forwarded: false,
+    }
+}
+
+fn clean() -> Run {
+    let mut trace = Trace::new(&["ana", "ben", "cleo", "mallory"]);
+    let hello = trace.send_at(1_000, "ana", "hello");
+    trace.pending_at(1_100, &hello);
+    trace.published_at(1_500, &hello, 1);
+    trace.delivered_at(2_000, &hello, 1);
+    trace.seen_at(2_100, "ben", &hello);
+    trace.seen_at(2_200, "cleo", &hello);
+    trace.persisted_at(20_000, &hello);
+    let answer = trace.send_at(30_000, "ben", "answer");
+    trace.pending_at(30_100, &answer);
+    trace.published_at(30_500, &answer, 2);
+    trace.delivered_at(31_000, &answer, 2);
+    trace.seen_at(31_100, "ana", &answer);
+    trace.seen_at(31_200, "cleo", &answer);
+    let again = trace.send_at(40_000, "ana", "again");
+    trace.pending_at(40_100, &again);
+    trace.published_at(40_500, &again, 3);
+    trace.delivered_at(41_000, &again, 3);
+    trace.seen_at(41_100, "ben", &again);
+    trace.seen_at(41_200, "cleo", &again);
+    trace.retry_at(42_000, &again);
+    trace.pending_at(42_100, &again);
+    trace.delivered_at(42_500, &again, 3);
+    let intrusion = trace.send_at(50_000, "mallory", "let me in");
+    trace.pending_at(50_100, &intrusion);
+    trace.rejected_at(50_500, &intrusion, ErrorCode::NotFound);
+    let stored = Stored {
+        conversations: vec![StoredConversation {
+            conversation_id: trace.conversation_id,
+            participants: trace.participants.clone(),
+            messages: vec![stored_message(&hello, 1), stored_message(&answer, 2), stored_message(&again, 3)],
+        }],
+    };
+    Run { trace, stored, hello, answer, again, intrusion }
+}
+
+impl Run {
+    fn audit(&self) -> Audit {
+        audit(&self.trace.events, &self.stored)
+    }
+
+    /// Takes events out.
+    fn without(&mut self, gone: impl Fn(&Happening) -> bool) {
+        let before = self.trace.events.len();
+        self.trace.events.retain(|event| !gone(&event.what));
+        assert!(self.trace.events.len() < before, "nothing was taken out");
+    }
+
+    fn messages(&mut self) -> &mut Vec<StoredMessage> {
+        &mut self.stored.conversations[0].messages
+    }
+
+    /// Exactly one finding: its kind, its sentence, and the message it concerns first.
+    #[track_caller]
+    fn finds(&self, kind: FindingKind, sentence: &str) {
+        let audit = self.audit();
+        let said: Vec<_> = audit.findings.iter().map(|f| (f.kind, f.sentence.as_str())).collect();
+        assert_eq!(said, [(kind, sentence)]);
+        assert!(!audit.is_clean());
+        assert!(!audit.findings[0].messages.is_empty(), "a finding names its messages");
+    }
+
+    #[track_caller]
+    fn is_clean(&self) {
+        let audit = self.audit();
+        assert_eq!(audit.findings, []);
+        assert!(audit.is_clean());
+    }
+}
+
+fn ack_of(what: &Happening, made: &Made, state: AckState) -> bool {
+    matches!(what, Happening::Saw { event: ServerEvent::Ack(ack), .. } if ack.temp_id == made.temp_id && ack.state == state)
+}
+
+fn view_of(what: &Happening, who: &str, made: &Made) -> bool {
+    matches!(what, Happening::Saw { user: saw, event: ServerEvent::New(new) }
+        if *saw == user(who) && new.message.message_id == made.message_id)
+}
+
+#[test]
+fn a_run_as_promised_is_clean_and_says_how_much_was_checked() {
+    let run = clean();
+    run.is_clean();
+    let promises = run.audit().promises;
+    assert_eq!(promises.outcomes, 4);
+    assert_eq!(promises.published, 3);
+    assert_eq!(promises.stored, 4);
+    assert_eq!(promises.seen, 6, "three messages, two others each");
+    // Mallory and the sender for each accepted message; the four users for mallory's attempt.
+    assert_eq!(promises.unseen, 3 * 2 + 4);
+    assert_eq!(promises.ordered, 3 + 6 + 4, "store places, views, delivered ACKs");
+    assert_eq!(promises.total(), 4 + 3 + 4 + 6 + 10 + 13);
+}
+
+#[test]
+fn an_empty_run_is_clean_of_findings_and_checked_nothing() {
+    let audit = audit::<TraceEvent>(&[], &Stored::default());
+    assert!(audit.is_clean());
+    assert_eq!(audit.promises.total(), 0);
+}
+
+#[test]
+fn lost_when_there_is_no_outcome() {
+    let mut run = clean();
+    let answer = run.answer.clone();
+    run.without(|what| ack_of(what, &answer, AckState::Delivered));
+    run.finds(FindingKind::Lost, "ben's \"answer\" was sent and never got an outcome");
+}
+
+#[test]
+fn lost_when_delivered_is_not_in_the_store() {
+    let mut run = clean();
+    run.messages().remove(1);
+    run.finds(FindingKind::Lost, "ben's \"answer\" was delivered but is not in the store");
+}
+
+#[test]
+fn lost_when_delivered_was_never_published() {
+    let mut run = clean();
+    let hello = run.hello.message_id;
+    run.without(|what| matches!(what, Happening::Stage { message_id, .. } if *message_id == hello));
+    run.finds(FindingKind::Lost, "ana's \"hello\" was delivered but never published");
+}
+
+#[test]
+fn lost_when_a_participant_never_saw_it() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.without(|what| view_of(what, "cleo", &hello));
+    run.finds(FindingKind::Lost, "cleo never saw ana's \"hello\"");
+}
+
+#[test]
+fn duplicate_when_seen_twice() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.trace.seen_at(60_000, "ben", &hello);
+    run.finds(FindingKind::Duplicate, "ben saw ana's \"hello\" twice");
+}
+
+#[test]
+fn duplicate_when_stored_twice_under_one_id() {
+    let mut run = clean();
+    let twice = stored_message(&run.hello, 1);
+    run.messages().push(twice);
+    run.finds(FindingKind::Duplicate, "ana's \"hello\" is in the store twice");
+}
+
+#[test]
+fn duplicate_when_a_retry_made_a_second_message() {
+    let mut run = clean();
+    let mut second = stored_message(&run.again, 4);
+    second.message_id = MessageId::from_uuid(uuid::Uuid::from_u128(5));
+    second.forwarded = true; // Only so that it is not also a phantom.
+    run.messages().push(second);
+    run.finds(FindingKind::Duplicate, "two messages in the store have ana's temp_id t3");
+}
+
+#[test]
+fn duplicate_when_published_twice_unless_the_outcome_was_unknown() {
+    let mut run = clean();
+    let again = run.again.clone();
+    run.trace.published_at(42_300, &again, 9);
+    run.finds(FindingKind::Duplicate, "ana's \"again\" was published twice");
+
+    let mut run = clean();
+    run.without(|what| ack_of(what, &again, AckState::Delivered));
+    run.trace.rejected_at(41_000, &again, ErrorCode::OutcomeUnknown);
+    run.trace.delivered_at(42_500, &again, 3);
+    run.trace.published_at(42_300, &again, 9);
+    run.trace.events.sort_by_key(|event| event.at_us);
+    run.is_clean();
+}
+
+#[test]
+fn duplicate_when_acknowledged_more_often_than_sent() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.trace.delivered_at(60_000, &hello, 1);
+    run.finds(FindingKind::Duplicate, "ana's \"hello\" was sent once and acknowledged as delivered twice");
+}
+
+#[test]
+fn duplicate_when_a_retry_is_answered_with_another_message_id() {
+    let mut run = clean();
+    let mut ack = run.trace.ack(&run.again, AckState::Persisted, None, None);
+    ack.message_id = Some(MessageId::from_uuid(uuid::Uuid::from_u128(5)));
+    run.trace.saw(60_000, &user("ana"), ServerEvent::Ack(ack));
+    run.finds(FindingKind::Duplicate, "ana's \"again\" was acknowledged under another message_id");
+}
+
+#[test]
+fn duplicate_when_the_sender_gets_its_own_message_back() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.trace.seen_at(60_000, "ana", &hello);
+    run.finds(FindingKind::Duplicate, "ana's \"hello\" came back to its own sender as `message:new`");
+}
+
+#[test]
+fn a_sender_who_was_away_may_get_its_own_message_by_sync() {
+    let mut run = clean();
+    let last = run.trace.send_at(60_000, "ana", "last");
+    run.trace.published_at(60_500, &last, 4);
+    run.trace.disconnect_at(61_000, "ana");
+    run.trace.seen_with_seq_at(61_500, "ben", &last, 5);
+    run.trace.seen_with_seq_at(61_500, "cleo", &last, 5);
+    run.trace.connect_at(62_000, "ana");
+    run.trace.seen_with_seq_at(62_500, "ana", &last, 5);
+    let stored = stored_message(&last, 5);
+    run.messages().push(stored);
+    run.is_clean();
+}
+
+#[test]
+fn phantom_when_rejected_is_stored_or_seen() {
+    let mut run = clean();
+    let intrusion = stored_message(&run.intrusion, 4);
+    run.messages().push(intrusion);
+    run.finds(FindingKind::Phantom, "mallory's \"let me in\" was rejected but is in the store");
+
+    let mut run = clean();
+    let intrusion = run.intrusion.clone();
+    run.trace.seen_at(60_000, "ben", &intrusion);
+    run.finds(FindingKind::Phantom, "ben saw mallory's \"let me in\" although it was rejected");
+}
+
+#[test]
+fn phantom_when_nobody_sent_it() {
+    let mut run = clean();
+    let mut nobody = stored_message(&run.hello, 4);
+    nobody.message_id = MessageId::from_uuid(uuid::Uuid::from_u128(5));
+    nobody.temp_id = "other".parse().unwrap();
+    run.messages().push(nobody);
+    run.finds(FindingKind::Phantom, "ana's \"hello\" is in the store, but was never sent");
+
+    let mut run = clean();
+    let made = Made { message_id: MessageId::from_uuid(uuid::Uuid::from_u128(6)), ..run.hello.clone() };
+    run.trace.seen_at(60_000, "ben", &made);
+    run.finds(FindingKind::Phantom, "ana's \"hello\" was seen by ben, but ana never sent it");
+}
+
+#[test]
+fn phantom_when_rejected_and_then_delivered_without_another_send() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.trace.rejected_at(1_900, &hello, ErrorCode::Internal);
+    run.trace.events.sort_by_key(|event| event.at_us);
+    run.finds(FindingKind::Phantom, "ana's \"hello\" was rejected and 100 us later delivered all the same");
+}
+
+#[test]
+fn rejected_and_delivered_by_a_retry_is_as_promised() {
+    let mut run = clean();
+    let again = run.again.clone();
+    run.without(|what| ack_of(what, &again, AckState::Delivered));
+    run.trace.rejected_at(40_200, &again, ErrorCode::LogUnavailable);
+    run.trace.delivered_at(42_500, &again, 3);
+    run.trace.events.sort_by_key(|event| event.at_us);
+    run.is_clean();
+}
+
+#[test]
+fn an_unknown_outcome_may_be_superseded_or_stay_open() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.trace.rejected_at(1_800, &hello, ErrorCode::OutcomeUnknown);
+    run.trace.events.sort_by_key(|event| event.at_us);
+    run.is_clean();
+
+    // Unknown, and indeed not there.
+    let mut run = clean();
+    let lost = run.trace.send_at(60_000, "ana", "perhaps");
+    run.trace.rejected_at(61_000, &lost, ErrorCode::OutcomeUnknown);
+    run.is_clean();
+
+    // Unknown, and somebody saw it although it is not there.
+    run.trace.seen_at(62_000, "ben", &lost);
+    run.finds(FindingKind::Phantom, "ben saw ana's \"perhaps\" although it is not in the store");
+
+    // Unknown, and there: then everybody must have seen it.
+    let stored = stored_message(&lost, 5);
+    run.messages().push(stored);
+    run.finds(FindingKind::Lost, "cleo never saw ana's \"perhaps\"");
+}
+
+#[test]
+fn withdrawn_after_the_fact_must_be_told_to_everybody_who_saw_it() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.messages().remove(0);
+    run.trace.rejected_at(60_000, &hello, ErrorCode::Internal);
+    for name in ["ben", "cleo"] {
+        let deleted = ackscope_protocol::wire::MessageDeleted {
+            conversation_id: run.trace.conversation_id,
+            message_id: hello.message_id,
+            mode: ackscope_protocol::wire::DeleteMode::Hard,
+        };
+        run.trace.saw(60_001, &user(name), ServerEvent::Deleted(deleted));
+    }
+    run.without(|what| ack_of(what, &hello, AckState::Persisted));
+    run.is_clean();
+    run.without(|what| matches!(what, Happening::Saw { user: saw, event: ServerEvent::Deleted(_) } if *saw == user("cleo")));
+    run.finds(FindingKind::Phantom, "cleo saw ana's \"hello\" and never heard that it was withdrawn");
+}
+
+#[test]
+fn reordered_when_a_view_is_not_in_the_order_of_the_store() {
+    let mut run = clean();
+    run.messages()[0].seq = 2;
+    run.messages()[1].seq = 1;
+    let audit = run.audit();
+    assert!(audit.findings.iter().all(|finding| finding.kind == FindingKind::Reordered), "{audit:#?}");
+    assert!(audit.findings.iter().any(|finding| finding.sentence
+        == "cleo saw ana's \"hello\" before ben's \"answer\"; the store has them the other way round"));
+
+    let mut run = clean();
+    let (hello, answer) = (run.hello.clone(), run.answer.clone());
+    run.without(|what| view_of(what, "cleo", &hello) || view_of(what, "cleo", &answer));
+    run.trace.seen_at(60_000, "cleo", &hello);
+    run.trace.seen_at(60_001, "cleo", &answer);
+    // "again", at place 3, was seen at 41.2 ms: both are behind it.
+    let audit = run.audit();
+    let said: Vec<_> = audit.findings.iter().map(|finding| finding.sentence.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "cleo saw ana's \"again\" before ana's \"hello\"; the store has them the other way round",
+            "cleo saw ana's \"again\" before ben's \"answer\"; the store has them the other way round",
+        ]
+    );
+}
+
+#[test]
+fn reordered_when_a_place_differs_or_is_shared() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.without(|what| view_of(what, "ben", &hello));
+    run.trace.seen_with_seq_at(2_100, "ben", &hello, 9);
+    run.trace.events.sort_by_key(|event| event.at_us);
+    run.finds(FindingKind::Reordered, "ben saw ana's \"hello\" at place 9, the store has it at 1");
+
+    let mut run = clean();
+    run.without(|what| ack_of(what, &hello, AckState::Delivered));
+    run.trace.delivered_at(2_000, &hello, 8);
+    run.trace.events.sort_by_key(|event| event.at_us);
+    run.finds(FindingKind::Reordered, "ana's \"hello\" was acknowledged at place 8, the store has it at 1");
+
+    let mut run = clean();
+    let mut shared = stored_message(&run.intrusion, 3);
+    shared.sender = user("somebody-outside");
+    run.messages().push(shared);
+    run.without(|what| matches!(what, Happening::Sent { user: sender, .. } if *sender == user("mallory")));
+    let audit = run.audit();
+    assert!(audit.findings.iter().any(|finding| finding.kind == FindingKind::Reordered
+        && finding.sentence.ends_with("have the same place 3 in the conversation")), "{audit:#?}");
+}
+
+#[test]
+fn leaked_when_an_outsider_hears_of_it() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.trace.seen_at(60_000, "mallory", &hello);
+    run.finds(FindingKind::Leaked, "mallory heard of ana's \"hello\" without being in the conversation");
+
+    let mut run = clean();
+    let told = MessageDelivered {
+        conversation_id: run.trace.conversation_id,
+        message_id: hello.message_id,
+        at: Timestamp::from_millis(0),
+    };
+    run.trace.saw(60_000, &user("mallory"), ServerEvent::Delivered(told));
+    run.finds(FindingKind::Leaked, "mallory heard of ana's \"hello\" without being in the conversation");
+
+    let mut run = clean();
+    let ack = run.trace.ack(&hello, AckState::Persisted, None, None);
+    run.trace.saw(60_000, &user("ben"), ServerEvent::Ack(ack));
+    run.finds(FindingKind::Leaked, "ben got the ACK of ana's \"hello\"");
+}
+
+#[test]
+fn late_when_pending_comes_after_the_outcome() {
+    let mut run = clean();
+    let answer = run.answer.clone();
+    run.without(|what| ack_of(what, &answer, AckState::Pending));
+    run.trace.pending_at(31_400, &answer);
+    run.trace.events.sort_by_key(|event| event.at_us);
+    run.finds(FindingKind::Late, "the `pending` of ben's \"answer\" came 400 us after its outcome");
+}
+
+#[test]
+fn somebody_away_at_the_end_is_excused_and_somebody_back_is_not() {
+    let mut run = clean();
+    run.trace.disconnect_at(55_000, "cleo");
+    let last = run.trace.send_at(60_000, "ana", "last");
+    run.trace.published_at(60_500, &last, 4);
+    run.trace.delivered_at(61_000, &last, 5);
+    run.trace.seen_at(61_100, "ben", &last);
+    let stored = stored_message(&last, 5);
+    run.messages().push(stored);
+    run.is_clean();
+    run.trace.connect_at(70_000, "cleo");
+    run.finds(FindingKind::Lost, "cleo never saw ana's \"last\"");
+    run.trace.seen_at(70_100, "cleo", &last);
+    run.is_clean();
+}
+
+#[test]
+fn what_sync_brings_may_cross_what_comes_live() {
+    let mut run = clean();
+    run.trace.disconnect_at(55_000, "cleo");
+    let missed = run.trace.send_at(60_000, "ana", "missed");
+    run.trace.published_at(60_500, &missed, 4);
+    run.trace.delivered_at(61_000, &missed, 5);
+    run.trace.seen_at(61_100, "ben", &missed);
+    run.trace.connect_at(70_000, "cleo");
+    let live = run.trace.send_at(71_000, "ana", "live");
+    run.trace.published_at(71_500, &live, 5);
+    run.trace.delivered_at(72_000, &live, 6);
+    run.trace.seen_at(72_100, "ben", &live);
+    run.trace.seen_at(72_200, "cleo", &live);
+    run.trace.seen_at(72_300, "cleo", &missed);
+    let stored = [stored_message(&missed, 5), stored_message(&live, 6)];
+    run.messages().extend(stored);
+    run.is_clean();
+}
+
+#[test]
+fn somebody_who_came_later_is_not_owed_the_past() {
+    let mut run = clean();
+    run.trace.participants.push(user("dora"));
+    let participants = run.trace.participants.clone();
+    run.trace.connect_at(55_000, "dora");
+    run.trace.members_at(55_500, "ana", 2, &participants);
+    run.stored.conversations[0].participants = participants;
+    run.is_clean();
+    let last = run.trace.send_at(60_000, "ana", "last");
+    run.trace.published_at(60_500, &last, 4);
+    run.trace.delivered_at(61_000, &last, 5);
+    run.trace.seen_at(61_100, "ben", &last);
+    run.trace.seen_at(61_100, "cleo", &last);
+    let stored = stored_message(&last, 5);
+    run.messages().push(stored);
+    run.finds(FindingKind::Lost, "dora never saw ana's \"last\"");
+}
+
+#[test]
+fn somebody_removed_must_hear_nothing_more() {
+    let mut run = clean();
+    let left: Vec<_> = run.trace.participants.iter().filter(|id| **id != user("cleo")).cloned().collect();
+    run.trace.members_at(55_000, "ana", 2, &left);
+    run.stored.conversations[0].participants = left;
+    let last = run.trace.send_at(60_000, "ana", "last");
+    run.trace.published_at(60_500, &last, 4);
+    run.trace.delivered_at(61_000, &last, 5);
+    run.trace.seen_at(61_100, "ben", &last);
+    let stored = stored_message(&last, 5);
+    run.messages().push(stored);
+    run.is_clean();
+    run.trace.seen_at(61_200, "cleo", &last);
+    run.finds(FindingKind::Leaked, "cleo heard of ana's \"last\" without being in the conversation");
+}
+
+#[test]
+fn a_send_whose_connection_broke_may_stay_open() {
+    let mut run = clean();
+    run.trace.send_at(60_000, "ana", "into the void");
+    run.trace.disconnect_at(60_001, "ana");
+    run.is_clean();
+}
+
+#[test]
+fn with_a_gap_in_the_recording_nothing_is_called_lost() {
+    let mut run = clean();
+    let hello = run.hello.clone();
+    run.without(|what| view_of(what, "cleo", &hello));
+    run.trace.push(61_000, Happening::Gap { missed: 1 });
+    let audit = run.audit();
+    assert_eq!(audit.findings, []);
+    assert_eq!(audit.notes, ["1 events were not recorded; what would be missing was not checked"]);
+}
+
+#[test]
+fn taking_any_view_out_is_lost_and_doubling_any_is_duplicate() {
+    // Mutation over the whole clean run, not only over the hand-picked places above.
+    let count = clean().trace.events.len();
+    for index in 0..count {
+        let mut run = clean();
+        let is_view = matches!(&run.trace.events[index].what, Happening::Saw { event: ServerEvent::New(_), .. });
+        if !is_view {
+            continue;
+        }
+        let event = run.trace.events.remove(index);
+        let kinds: Vec<_> = run.audit().findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [FindingKind::Lost], "without {event:?}");
+        run.trace.events.insert(index, event.clone());
+        run.trace.events.insert(index, event.clone());
+        let kinds: Vec<_> = run.audit().findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [FindingKind::Duplicate], "with {event:?} twice");
+    }
+}

@@ -1,0 +1,275 @@
+//! The words of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ackscope_harness::environment::{BackendChoice, Settings};
+use ackscope_harness::scenario::period::Period;
+use ackscope_protocol::UserId;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Simulator and test harness for a chat backend, with the whole backend inside.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ackscope",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Try it:
+  ackscope run scenarios/tour.yaml      play the tour and see every acknowledgment
+  ackscope serve                        a chat server for any client, and the interface in a browser
+  ackscope bench                        what this machine can do
+
+Exit codes: 0 pass, 1 fail (an expectation, a budget, the audit), 2 wrong usage or file,
+3 inconclusive (the environment failed, not the system under test).
+
+Settings come from flags, then `ackscope.toml` in the current folder, then the environment
+(ACKSCOPE_BACKEND). ACKSCOPE_LOG=debug shows what goes on inside; NO_COLOR=1 takes the colours out."
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play scenarios and check everything: expectations, budgets and the promises of every message.
+    Run(RunArgs),
+    /// Refuse or accept scenario files without running them.
+    Check(CheckArgs),
+    /// Run the chat server for any client, and the interface for a browser.
+    Serve(ServeArgs),
+    /// Print a token for a user, to connect to `ackscope serve` with.
+    Token(TokenArgs),
+    /// Say what each backend would need on this machine.
+    Doctor(DoctorArgs),
+    /// Put load on the whole path and measure latencies, or search for the limit.
+    Load(LoadArgs),
+    /// Measure what this machine can do: latencies at a fixed rate, the limit, the first message.
+    Bench(BenchArgs),
+    /// Open the desktop app, or the interface in a browser where there is none.
+    Desktop(DesktopArgs),
+    /// A node and nothing else, for the load generator: takes its key on standard input and ends with it.
+    #[command(hide = true)]
+    Node(NodeArgs),
+}
+
+/// Where the backend's parts come from.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct BackendArgs {
+    /// Which backend to run on. `auto` takes what fits this machine, and says which and why.
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    pub(crate) backend: Option<BackendChoice>,
+}
+
+impl BackendArgs {
+    /// Flags, file and environment together.
+    pub(crate) fn settings(&self) -> Result<Settings, super::Trouble> {
+        let flags = Settings { backend: self.backend, ..Settings::default() };
+        load_settings(flags)
+    }
+}
+
+/// Flags first, then `ackscope.toml`, then the environment.
+pub(crate) fn load_settings(flags: Settings) -> Result<Settings, super::Trouble> {
+    let folder = std::env::current_dir()?;
+    Settings::load(flags, &folder, |name| std::env::var_os(name)).map_err(super::Trouble::usage)
+}
+
+/// `ackscope run`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope run scenarios/tour.yaml
+  ackscope run scenarios/*.yaml --report target/report     report.json, junit.xml and the recordings
+  ackscope run checkout.yaml --json | jq .verdict
+
+Every file is read and checked first: a wrong one is refused with line and column before anything starts.
+Each scenario gets a backend of its own. After the last step everything is left to come to rest; then
+every message is held against the promises (delivered means stored once, published once, and seen
+exactly once by everybody who was there).")]
+pub(crate) struct RunArgs {
+    /// Scenario files.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+    /// What is left to chance follows from this number [default: a new one, which the report names].
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Write report.json, junit.xml and the recordings (trace.jsonl) into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ackscope check`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope check scenarios/*.yaml
+  ackscope check --schema > scenario.schema.json
+
+With the schema an editor completes and checks scenarios while they are written. For the YAML extension
+of VS Code and others, put this into the first line of a scenario:
+  # yaml-language-server: $schema=scenario.schema.json")]
+pub(crate) struct CheckArgs {
+    /// Scenario files.
+    #[arg(required_unless_present = "schema", conflicts_with = "schema", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print the JSON Schema of scenario files instead.
+    #[arg(long)]
+    pub(crate) schema: bool,
+    /// Print one JSON object and nothing else.
+    #[arg(long, conflicts_with = "schema")]
+    pub(crate) json: bool,
+}
+
+/// `ackscope serve`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope serve                              free ports on loopback; the files go with the run
+  ackscope serve --chat 127.0.0.1:4000 --data ./chat-data
+  TOKEN=$(ackscope token ana)                 and connect a Socket.IO client to /chat with auth.token
+
+Prints one line when it takes connections and ends cleanly on Ctrl-C or SIGTERM. Nobody gets in without
+a token, neither to the chat nor to the interface.")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+    /// Where the chat service listens; port 0 takes a free one [default: loopback, a free port].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) chat: Option<SocketAddr>,
+    /// Where the interface is served; port 0 takes a free one [default: loopback, a free port].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ui: Option<SocketAddr>,
+    /// Keep the embedded backend's files in this folder from run to run.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print one JSON object with `chat`, `ui` and `backend` when ready, and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ackscope token`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope token ana
+  ackscope token ben --ttl 10min
+
+The signing key is made once for each user of this machine and readable by nobody else.")]
+pub(crate) struct TokenArgs {
+    /// The user it speaks for: 1 to 64 of the characters A-Z a-z 0-9 _ . -
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+    /// How long it holds, such as 30s, 10min, 1h, 7d.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub(crate) ttl: Period,
+}
+
+/// `ackscope doctor`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ends with 0 when at least one backend can be used here, else with 3.")]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How sends are spread over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arrivals {
+    /// As independent users send: exponentially distributed pauses.
+    Poisson,
+    /// One after the other at the same distance.
+    Even,
+}
+
+/// `ackscope load`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope load                                  1,000 messages a second for 30 s
+  ackscope load --users 500 --group-size 50 --rate 200 --duration 1min
+  ackscope load --find-limit                     the highest rate that keeps p99 delivered within 100 ms
+  ackscope load --first-message 20               from starting the program to the first delivered message
+
+Sends follow a schedule that does not wait for answers (open model), and every latency is measured from the
+scheduled time: a system that stalls is charged for the sends it held up. The generator's own lag
+(scheduled to written) is printed beside every figure. The server runs as a process of its own.
+
+Ends with 1 when a message was lost, doubled or rejected, or a budget (pending 10 ms, delivered 100 ms,
+each at p99) was broken.")]
+pub(crate) struct LoadArgs {
+    /// Simulated users, each with one connection.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub(crate) users: u32,
+    /// Users of a conversation; each message goes to all the others in it.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub(crate) group_size: u32,
+    /// Messages a second, all users together.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    pub(crate) rate: u32,
+    /// How long to measure.
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub(crate) duration: Period,
+    /// How long to send before measuring; these messages are checked and not measured.
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    pub(crate) warmup: Period,
+    /// How sends are spread over time.
+    #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
+    pub(crate) arrivals: Arrivals,
+    /// What is left to chance follows from this number.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Load a server that runs already, such as http://127.0.0.1:4000; it must take this machine's tokens.
+    #[arg(long, value_name = "URL", conflicts_with = "first_message")]
+    pub(crate) target: Option<String>,
+    /// Search for the rate at which p99 delivered first leaves 100 ms.
+    #[arg(long, conflicts_with_all = ["first_message", "rate", "duration", "warmup"])]
+    pub(crate) find_limit: bool,
+    /// Start the program N times and measure from its start to the first delivered message.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) first_message: Option<u32>,
+    /// Run the server in this process, on threads of its own, instead of in a process of its own.
+    #[arg(long, hide = true, conflicts_with_all = ["target", "first_message"])]
+    pub(crate) same_process: bool,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ackscope bench`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Takes about three minutes. Close what else needs the processor: the figures are of this machine as it is.
+
+Aims: pending p99 below 2 ms and delivered p99 below 20 ms at 1,000 messages a second in groups of 10;
+first message within 500 ms. Ends with 1 when a budget (10 ms, 100 ms) or a message is broken.")]
+pub(crate) struct BenchArgs {
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ackscope desktop`
+#[derive(Debug, Args)]
+pub(crate) struct DesktopArgs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+}
+
+/// `ackscope node`
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Folder for the embedded files.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+}

@@ -1,0 +1,40 @@
+//! A node and nothing else, as the load generator starts it: no interface, no users, nothing recorded.
+//!
+//! The signing key comes as a line of hex digits on standard input, where nobody else can read it, and the end
+//! of standard input ends the node, so that it never outlives who started it.
+
+use ackscope_core::token::{KEY_BYTES, TokenKey};
+use ackscope_harness::load::server::{BareNode, ReadyLine};
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+
+use super::args::NodeArgs;
+use super::{Exit, Outcome, out, signals};
+
+/// Runs until standard input ends.
+pub(crate) async fn node(args: NodeArgs) -> Outcome {
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    let mut line = String::new();
+    stdin.read_line(&mut line).await?;
+    let node = BareNode::start(key(line.trim())?, args.data).await?;
+    out::json(&ReadyLine { chat: node.chat_url() })?;
+    let mut rest = [0; 64];
+    let ended = async { while stdin.read(&mut rest).await.is_ok_and(|length| length > 0) {} };
+    tokio::select! {
+        () = ended => {}
+        _ = signals::asked_to_end() => {}
+    }
+    node.shutdown().await;
+    Ok(Exit::Pass)
+}
+
+fn key(hex: &str) -> anyhow::Result<TokenKey> {
+    if hex.len() != KEY_BYTES * 2 || !hex.is_ascii() {
+        bail!("expected a key of {} hex digits on standard input", KEY_BYTES * 2);
+    }
+    let bytes: Vec<u8> = (0..KEY_BYTES)
+        .map(|index| u8::from_str_radix(&hex[index * 2..index * 2 + 2], 16))
+        .collect::<Result<_, _>>()
+        .context("the key is not of hex digits")?;
+    Ok(TokenKey::from_bytes(&bytes)?)
+}

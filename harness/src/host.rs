@@ -1,0 +1,242 @@
+//! World and control server together, as `ackscope serve` and the desktop shell start them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackscope_core::limits::Limits;
+use ackscope_core::token::TokenKey;
+use ackscope_protocol::text::Title;
+use ackscope_protocol::wire::{Conversation, ConversationKind, CreateConversation, ListConversations};
+use ackscope_protocol::{UserId, WireError, control};
+use tokio::task::JoinHandle;
+
+use crate::control::{ControlError, ControlServer, PlayTour};
+use crate::environment::{Addresses, BackendChoice};
+use crate::recorder::EVENTS_MAX;
+use crate::users::{SimulatedUser, UserError};
+use crate::world::{World, WorldError, WorldOptions};
+
+/// The users somebody meets who starts for the first time.
+const FIRST_USERS: [&str; 3] = ["ana", "ben", "cleo"];
+/// The title of the group they are in.
+const FIRST_GROUP: &str = "Release team";
+/// Pages of conversations that are looked through for that group; with more it is made anew.
+const GROUP_PAGES_MAX: u32 = 100;
+/// How long a tour that is playing may take to stop.
+const TOUR_STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// How a host is started.
+pub struct HostOptions {
+    /// Which backend.
+    pub backend: BackendChoice,
+    /// Addresses that were given for `external`.
+    pub addresses: Addresses,
+    /// Where the chat service listens. Loopback and a free port by default; whoever binds it elsewhere lets
+    /// others try tokens.
+    pub chat: SocketAddr,
+    /// Where the interface is served; absent: on loopback at a free port. Whoever binds it elsewhere sends the
+    /// interface's token over that network in the clear.
+    pub ui: Option<SocketAddr>,
+    /// Where the embedded files stay from run to run; absent: they go with the run.
+    pub data: Option<PathBuf>,
+    /// Users that are connected from the start. The first one makes the group they are all in, if there are two
+    /// or more.
+    pub users: Vec<UserId>,
+    /// Title of that group.
+    pub group: Option<Title>,
+    /// Whether the tour plays right away.
+    pub play_tour: bool,
+    /// What playing the tour means.
+    pub tour: PlayTour,
+    /// The key tokens are signed with; absent: one for this run, so that nobody outside can make a token.
+    pub token_key: Option<TokenKey>,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            backend: BackendChoice::default(),
+            addresses: Addresses::default(),
+            chat: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            ui: None,
+            data: None,
+            users: FIRST_USERS.iter().filter_map(|name| name.parse().ok()).collect(),
+            group: Title::new(FIRST_GROUP).ok(),
+            play_tour: false,
+            tour: Arc::new(|world| {
+                Box::pin(async move { crate::scenario::play_tour(world).await.map_err(|error| error.to_string()) })
+            }),
+            token_key: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for HostOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostOptions")
+            .field("backend", &self.backend)
+            .field("chat", &self.chat)
+            .field("ui", &self.ui)
+            .field("data", &self.data)
+            .field("users", &self.users)
+            .field("play_tour", &self.play_tour)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a host did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The world did not start.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The control server did not start.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The first users' group could not be made.
+    #[error("the group of the first users could not be made: {0}")]
+    Group(#[from] WireError),
+}
+
+impl From<UserError> for HostError {
+    fn from(error: UserError) -> Self {
+        Self::World(error.into())
+    }
+}
+
+impl HostError {
+    /// Whether the request was wrong (exit code 2), rather than the environment (exit code 3).
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::World(error) if error.is_usage())
+    }
+}
+
+/// A running world with its control server.
+#[derive(Debug)]
+pub struct Host {
+    world: Arc<World>,
+    control: ControlServer,
+    environment: control::Environment,
+    tour: Option<JoinHandle<()>>,
+}
+
+impl Host {
+    /// Starts everything. When this returns, chat and interface take connections. Dropping the future undoes
+    /// what it did so far.
+    pub async fn start(options: HostOptions) -> Result<Self, HostError> {
+        let world = World::start(WorldOptions {
+            backend: options.backend,
+            addresses: options.addresses,
+            chat: options.chat,
+            data: options.data,
+            token_key: options.token_key,
+            limits: Limits::default(),
+            events_max: EVENTS_MAX,
+        })
+        .await?;
+        let world = Arc::new(world);
+        match Self::furnish(&world, &options.users, options.group, options.ui, &options.tour).await {
+            Ok(control) => {
+                let tour = options.play_tour.then(|| tokio::spawn(play(Arc::clone(&world), options.tour)));
+                Ok(Self { environment: world.environment(), world, control, tour })
+            }
+            Err(error) => {
+                world.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn furnish(
+        world: &Arc<World>,
+        users: &[UserId],
+        group: Option<Title>,
+        ui: Option<SocketAddr>,
+        tour: &PlayTour,
+    ) -> Result<ControlServer, HostError> {
+        let listen = ui.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        // Before the users: a taken port is the likeliest thing to go wrong.
+        let control = ControlServer::start(listen, Arc::clone(world), Arc::clone(tour)).await?;
+        for user in users {
+            world.add_user(user).await?;
+        }
+        if let ([creator, others @ ..], Some(title)) = (users, group)
+            && !others.is_empty()
+        {
+            let creator = world.user(creator)?;
+            if !has_group(&creator, others, &title).await? {
+                let request = CreateConversation {
+                    kind: ConversationKind::Group,
+                    participants: others.to_vec(),
+                    title: Some(title),
+                };
+                creator.request(&request).await??;
+            }
+        }
+        Ok(control)
+    }
+
+    /// What runs in it.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Where the chat service listens, such as `http://127.0.0.1:41234`.
+    pub fn chat_url(&self) -> &str {
+        self.world.chat_url()
+    }
+
+    /// The interface's address, token included.
+    pub fn ui_url(&self) -> &str {
+        self.control.url()
+    }
+
+    /// Which backend runs, and why.
+    pub fn environment(&self) -> &control::Environment {
+        &self.environment
+    }
+
+    /// Ends everything and removes what is not kept.
+    pub async fn shutdown(self) {
+        let Self { world, control, environment: _, tour } = self;
+        if let Some(tour) = tour {
+            tour.abort();
+            // It stops at its next wait; an error only says that it was stopped.
+            if tokio::time::timeout(TOUR_STOP_LIMIT, tour).await.is_err() {
+                tracing::warn!("the tour did not stop in time");
+            }
+        }
+        control.shutdown().await;
+        world.shutdown().await;
+    }
+}
+
+async fn play(world: Arc<World>, tour: PlayTour) {
+    if let Err(sentence) = tour(Arc::clone(&world)).await {
+        world.mark(format!("the tour ended early: {sentence}"));
+    }
+}
+
+/// Whether a group of that title with everybody in it is there from an earlier run.
+async fn has_group(creator: &SimulatedUser, others: &[UserId], title: &Title) -> Result<bool, HostError> {
+    let is_it = |conversation: &Conversation| {
+        let is_in = |user: &UserId| conversation.participants.iter().any(|participant| participant.user_id == *user);
+        conversation.kind == ConversationKind::Group
+            && conversation.title.as_ref() == Some(title)
+            && others.iter().all(is_in)
+    };
+    let mut request = ListConversations::default();
+    for _ in 0..GROUP_PAGES_MAX {
+        let page = creator.request(&request).await??;
+        if page.conversations.iter().any(is_it) {
+            return Ok(true);
+        }
+        match page.next_cursor {
+            Some(cursor) => request.cursor = Some(cursor),
+            None => break,
+        }
+    }
+    Ok(false)
+}

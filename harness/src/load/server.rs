@@ -1,0 +1,195 @@
+//! The node under load.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use ackscope_core::clock::Clock;
+use ackscope_core::limits::Limits;
+use ackscope_core::node::{Node, NodeOptions, Roles};
+use ackscope_core::probe::Probe;
+use ackscope_core::token::TokenKey;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::runtime::Runtime;
+
+use super::LoadError;
+use super::process::ProcessFigures;
+use crate::environment::{BackendChoice, Environment, EnvironmentOptions};
+
+/// How long a server may take until it takes connections.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long a server may take to end before it is killed.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// The line a server prints when it takes connections.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadyLine {
+    /// Where the chat service listens, such as `http://127.0.0.1:41234`.
+    pub chat: String,
+}
+
+/// A node on the embedded backend with nothing around it: no interface, no users, nothing recorded.
+pub struct BareNode {
+    node: Node,
+    environment: Environment,
+}
+
+impl BareNode {
+    /// Starts one on a free port of loopback.
+    pub async fn start(token_key: TokenKey, data: Option<PathBuf>) -> Result<Self, LoadError> {
+        let clock = Clock::default();
+        let options = EnvironmentOptions { choice: BackendChoice::Embedded, data, ..EnvironmentOptions::default() };
+        let environment =
+            Environment::start(options, &clock).await.map_err(|error| LoadError::Server(error.to_string()))?;
+        let backend =
+            environment.backend().cloned().ok_or_else(|| LoadError::Server("the backend has ended".to_owned()))?;
+        let node = Node::start(NodeOptions {
+            name: "node-1".to_owned(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            backend,
+            clock,
+            probe: Probe::off(),
+            token_key,
+            limits: Limits::default(),
+            roles: Roles::default(),
+        })
+        .await
+        .map_err(|error| LoadError::Server(error.to_string()))?;
+        Ok(Self { node, environment })
+    }
+
+    /// Where it listens.
+    pub fn chat_url(&self) -> String {
+        format!("http://{}", self.node.address())
+    }
+
+    /// Ends it and removes its files.
+    pub async fn shutdown(self) {
+        self.node.shutdown().await;
+        self.environment.shutdown().await;
+    }
+}
+
+/// Where the load goes.
+pub enum Server {
+    /// A process of its own, which ends with this one.
+    Process {
+        /// The process.
+        child: Child,
+        /// Kept open: its end is the process's end.
+        stdin: ChildStdin,
+        /// Where it listens.
+        chat_url: String,
+    },
+    /// Threads of this process.
+    Threads {
+        /// Its threads.
+        runtime: Runtime,
+        /// The node.
+        node: Box<BareNode>,
+        /// Where it listens.
+        chat_url: String,
+    },
+    /// One that runs already and is none of ours.
+    Elsewhere {
+        /// Where it listens.
+        chat_url: String,
+    },
+}
+
+impl Server {
+    /// Starts `program node` and waits until it takes connections.
+    pub async fn process(program: &Path, token_key: &TokenKey) -> Result<Self, LoadError> {
+        let mut child = Command::new(program)
+            .arg("node")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(LoadError::machine("the server could not be started"))?;
+        let missing = || LoadError::Server("it has no standard input and output".to_owned());
+        let (mut stdin, stdout) = (child.stdin.take().ok_or_else(missing)?, child.stdout.take().ok_or_else(missing)?);
+        let hex: String = token_key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        stdin
+            .write_all(format!("{hex}\n").as_bytes())
+            .await
+            .map_err(LoadError::machine("the server did not take its key"))?;
+        let ReadyLine { chat } = ready_line(BufReader::new(stdout)).await?;
+        Ok(Self::Process { child, stdin, chat_url: chat })
+    }
+
+    /// Starts a node on threads of its own. Blocks until it takes connections: not from within a runtime.
+    pub fn threads(token_key: TokenKey) -> Result<Self, LoadError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("server")
+            .build()
+            .map_err(LoadError::machine("no threads could be started"))?;
+        let node = runtime.block_on(BareNode::start(token_key, None))?;
+        let chat_url = node.chat_url();
+        Ok(Self::Threads { runtime, node: Box::new(node), chat_url })
+    }
+
+    /// Where it listens.
+    pub fn chat_url(&self) -> &str {
+        match self {
+            Self::Process { chat_url, .. } | Self::Threads { chat_url, .. } | Self::Elsewhere { chat_url } => chat_url,
+        }
+    }
+
+    /// How it runs, for a report.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Self::Process { .. } => "server in a process of its own",
+            Self::Threads { .. } => "server in this process, on threads of its own",
+            Self::Elsewhere { .. } => "server elsewhere",
+        }
+    }
+
+    /// Its processor time and memory, where they can be told apart from the generator's.
+    pub fn figures(&self) -> Option<ProcessFigures> {
+        match self {
+            Self::Process { child, .. } => ProcessFigures::of(child.id()?),
+            Self::Threads { .. } | Self::Elsewhere { .. } => None,
+        }
+    }
+
+    /// Ends it, if it is ours.
+    pub async fn shutdown(self) -> Result<(), LoadError> {
+        match self {
+            Self::Process { mut child, stdin, .. } => {
+                drop(stdin);
+                let ended = tokio::time::timeout(END_LIMIT, child.wait()).await;
+                match ended {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(error)) => Err(LoadError::machine("the server's end could not be seen")(error)),
+                    Err(_) => child.kill().await.map_err(LoadError::machine("the server could not be killed")),
+                }
+            }
+            Self::Threads { runtime, node, .. } => {
+                let ending = runtime.spawn(node.shutdown());
+                let ended = ending.await.map_err(|error| LoadError::Server(error.to_string()));
+                runtime.shutdown_background();
+                ended
+            }
+            Self::Elsewhere { .. } => Ok(()),
+        }
+    }
+}
+
+/// Waits for the line a server prints when it takes connections.
+pub(super) async fn ready_line<R>(mut stdout: BufReader<R>) -> Result<ReadyLine, LoadError>
+where
+    R: tokio::io::AsyncRead + Unpin,
+{
+    let mut line = String::new();
+    let reading = tokio::time::timeout(READY_LIMIT, stdout.read_line(&mut line));
+    let timed_out = || io::Error::new(io::ErrorKind::TimedOut, format!("not within {} s", READY_LIMIT.as_secs()));
+    let read = reading.await.unwrap_or_else(|_| Err(timed_out()));
+    read.map_err(LoadError::machine("the server did not say that it is ready"))?;
+    serde_json::from_str(&line).map_err(|_| LoadError::Server("it ended before it was ready".to_owned()))
+}

@@ -1,0 +1,86 @@
+//! Hand-made runs for the tests of the reports.
+
+use std::sync::Arc;
+
+use ackscope_protocol::control::BackendKind;
+
+use crate::audit::{Stored, StoredConversation, StoredMessage, audit};
+use crate::fixtures::Trace;
+use crate::latency::{Latencies, check_budgets};
+use crate::scenario::file::Budgets;
+use crate::scenario::outcome::{RunReport, StepOutcome, StepResult};
+
+fn step(number: usize, line: u32, title: &str, is_mark: bool, outcome: StepOutcome, took_us: u64) -> StepResult {
+    StepResult { number, line, title: title.to_owned(), is_mark, outcome, took_us }
+}
+
+/// Ana says hello and Ben sees it, or not.
+fn report(seen: bool, budgets: &str, steps: Vec<StepResult>) -> RunReport {
+    let mut trace = Trace::new(&["ana", "ben"]);
+    let hello = trace.send_at(1_000, "ana", "hello");
+    trace.pending_at(1_300, &hello);
+    trace.delivered_at(3_000, &hello, 1);
+    if seen {
+        trace.seen_at(3_100, "ben", &hello);
+    }
+    trace.persisted_at(21_000, &hello);
+    let stored = Stored {
+        conversations: vec![StoredConversation {
+            conversation_id: trace.conversation_id,
+            participants: trace.participants.clone(),
+            messages: vec![StoredMessage {
+                message_id: hello.message_id,
+                sender: hello.sender.clone(),
+                temp_id: hello.temp_id.clone(),
+                text: Some("hello".into()),
+                seq: 1,
+                forwarded: false,
+            }],
+        }],
+    };
+    let budgets: Budgets = serde_saphyr::from_str(budgets).unwrap();
+    let latencies = Latencies::of(&trace.events);
+    RunReport {
+        scenario: "A small talk".into(),
+        file_name: "talk.yaml".into(),
+        backend: BackendKind::Embedded,
+        seed: 7,
+        steps,
+        budgets: check_budgets(&latencies, &budgets),
+        latencies,
+        audit: audit(&trace.events, &stored),
+        environment_failed: None,
+        took_us: 1_500_000,
+        events: trace.events.into_iter().map(Arc::new).collect(),
+    }
+}
+
+/// Everything was as it should be.
+pub(crate) fn passed_report() -> RunReport {
+    report(
+        true,
+        "{pending: {p99: 10ms}, delivered: {p99: 100ms}}",
+        vec![
+            step(1, 5, "Hello", true, StepOutcome::Passed, 0),
+            step(2, 6, "ana sends \"hello\" to talk", false, StepOutcome::Passed, 2_000),
+            step(3, 7, "ben saw exactly: hello", false, StepOutcome::Passed, 400),
+        ],
+    )
+}
+
+/// An expectation, a promise and a budget were broken.
+pub(crate) fn failed_report() -> RunReport {
+    let failed = StepOutcome::Failed {
+        expected: "ben to have seen exactly: hello".into(),
+        found: "nothing".into(),
+    };
+    report(
+        false,
+        "rejected: {p99: 100ms}",
+        vec![
+            step(1, 6, "ana sends \"hello\" to talk", false, StepOutcome::Passed, 2_000),
+            step(2, 7, "ben saw exactly: hello", false, failed, 400),
+            step(3, 8, "ben sends \"never\" to talk", false, StepOutcome::Skipped, 0),
+        ],
+    )
+}

@@ -1,0 +1,28 @@
+//! Reports of runs: terminal, JSON, JUnit (S3.8).
+//!
+//! | module | one sentence |
+//! |---|---|
+//! | [`paint`] | colours, only on a terminal |
+//! | [`timeline`] | a lane for each message as text |
+//! | [`terminal`] | what a person reads while a run goes and when it ended |
+//! | [`json`] | the run as one JSON object |
+//! | [`junit`] | the run as JUnit XML for a CI |
+//! | [`files`] | the folder of `--report` |
+
+pub mod files;
+#[cfg(test)]
+mod fixtures;
+pub mod json;
+pub mod junit;
+pub mod paint;
+pub mod terminal;
+pub mod timeline;
+
+use std::time::Duration;
+
+use crate::scenario::period::human;
+
+/// Microseconds for people: three figures and a unit.
+pub fn micros(us: u64) -> String {
+    human(Duration::from_micros(us))
+}

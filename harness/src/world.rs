@@ -1,0 +1,392 @@
+//! What a scenario plays in and the control server shows: an environment, a node, a recorder and users by name.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackscope_core::clock::Clock;
+use ackscope_core::limits::Limits;
+use ackscope_core::log::{LogError, Topic};
+use ackscope_core::node::{Backend, Node, NodeOptions, Roles, StartError};
+use ackscope_core::token::TokenKey;
+use ackscope_protocol::control::{self, BackendKind};
+use ackscope_protocol::trace::Happening;
+use ackscope_protocol::{Timestamp, UserId};
+use futures_util::future::join_all;
+use parking_lot::RwLock;
+
+use crate::environment::{Addresses, BackendChoice, Environment, EnvironmentError, EnvironmentOptions};
+use crate::recorder::{EVENTS_MAX, PROBE_QUEUE, Recorder};
+use crate::users::{ConnectOptions, SimulatedUser, UserError};
+
+/// How long the tokens of simulated users hold, in business time.
+const TOKEN_TTL: Duration = Duration::from_hours(365 * 24);
+/// How often [`World::quiesce`] looks.
+const QUIET_POLL: Duration = Duration::from_millis(10);
+/// How many looks in a row must find nothing new.
+const QUIET_ROUNDS: u32 = 3;
+/// Most simulated users of one world; a load run has its own.
+const USERS_MAX: usize = 1_000;
+
+/// How a world is started.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// Which backend.
+    pub backend: BackendChoice,
+    /// Addresses that were given for `external`.
+    pub addresses: Addresses,
+    /// Where the chat service listens; port 0 takes a free one.
+    pub chat: SocketAddr,
+    /// Where the embedded files stay; absent: they go with the run.
+    pub data: Option<std::path::PathBuf>,
+    /// The key tokens are signed with; absent: one for this run.
+    pub token_key: Option<TokenKey>,
+    /// Limits of the socket service.
+    pub limits: Limits,
+    /// Events of the run that are kept.
+    pub events_max: usize,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self {
+            backend: BackendChoice::default(),
+            addresses: Addresses::default(),
+            chat: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            data: None,
+            token_key: None,
+            limits: Limits::default(),
+            events_max: EVENTS_MAX,
+        }
+    }
+}
+
+/// Why a world could not start or do something.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// There is no backend.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The node did not start.
+    #[error("the chat service could not start: {0}")]
+    Node(#[from] StartError),
+    /// A user could not do it.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// The event log does not say what is in it.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// There is no such user.
+    #[error("there is no user `{0}`")]
+    NoSuchUser(UserId),
+    /// There is one already.
+    #[error("there is a user `{0}` already")]
+    UserExists(UserId),
+    /// No more users.
+    #[error("there are {USERS_MAX} users already, which is as many as one run takes")]
+    TooManyUsers,
+    /// The world has ended.
+    #[error("the backend has been shut down")]
+    Ended,
+    /// Something still moved when the limit was reached.
+    #[error("not quiet after {} ms: {still}", waited.as_millis())]
+    NotQuiet {
+        /// How long it was waited for.
+        waited: Duration,
+        /// What still moved, one line.
+        still: String,
+    },
+}
+
+impl WorldError {
+    /// Whether the request was wrong (exit code 2), rather than the environment (exit code 3).
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Environment(error) if error.is_usage())
+    }
+}
+
+/// An environment, a node, a recorder and users by name.
+pub struct World {
+    recorder: Recorder,
+    clock: Clock,
+    token_key: TokenKey,
+    kind: BackendKind,
+    reason: String,
+    chat_url: String,
+    backend: RwLock<Option<Backend>>,
+    users: RwLock<BTreeMap<UserId, Arc<SimulatedUser>>>,
+    running: tokio::sync::RwLock<Option<Running>>,
+}
+
+/// What ends with the world.
+struct Running {
+    node: Node,
+    environment: Environment,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("chat_url", &self.chat_url)
+            .field("kind", &self.kind)
+            .field("users", &self.users.read().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// Starts a backend and a node; there are no users yet.
+    pub async fn start(options: WorldOptions) -> Result<Self, WorldError> {
+        let clock = Clock::default();
+        let recorder = Recorder::new(options.events_max);
+        let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
+        let environment_options =
+            EnvironmentOptions { choice: options.backend, addresses: options.addresses, data: options.data };
+        let environment = Environment::start(environment_options, &clock).await?;
+        let backend = environment.backend().cloned().ok_or(WorldError::Ended)?;
+        let node = Node::start(NodeOptions {
+            name: "node-1".to_owned(),
+            listen: options.chat,
+            backend: backend.clone(),
+            clock: clock.clone(),
+            probe: recorder.probe(PROBE_QUEUE),
+            token_key: token_key.clone(),
+            limits: options.limits,
+            roles: Roles::default(),
+        })
+        .await?;
+        Ok(Self {
+            recorder,
+            clock,
+            token_key,
+            kind: environment.kind(),
+            reason: environment.reason().to_owned(),
+            chat_url: format!("http://{}", reachable(node.address())),
+            backend: RwLock::new(Some(backend)),
+            users: RwLock::default(),
+            running: tokio::sync::RwLock::new(Some(Running { node, environment })),
+        })
+    }
+
+    /// The run's recorder.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Business time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Where the chat service listens, such as `http://127.0.0.1:41234`.
+    pub fn chat_url(&self) -> &str {
+        &self.chat_url
+    }
+
+    /// Which backend runs.
+    pub fn backend_kind(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// The backend's parts, for reading what is stored.
+    pub fn backend(&self) -> Result<Backend, WorldError> {
+        self.backend.read().clone().ok_or(WorldError::Ended)
+    }
+
+    /// What runs, as interfaces are told.
+    pub fn environment(&self) -> control::Environment {
+        control::Environment {
+            backend: self.kind,
+            reason: self.reason.clone(),
+            chat_url: self.chat_url.clone(),
+            ackscope_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Business time now.
+    pub fn business_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Moves business time forward, and records it.
+    pub fn advance_clock(&self, by_ms: u64) {
+        self.clock.advance_ms(by_ms);
+        self.recorder.record(Happening::ClockAdvanced { by_ms });
+    }
+
+    /// Sets a mark in the recording.
+    pub fn mark(&self, text: impl Into<String>) {
+        self.recorder.record(Happening::Mark { text: text.into() });
+    }
+
+    /// A token that says who somebody is.
+    pub fn token(&self, user: &UserId) -> String {
+        self.token_key.sign(user, self.clock.now(), TOKEN_TTL)
+    }
+
+    // ---- users ------------------------------------------------------------------------------------------
+
+    /// Connects a new user.
+    pub async fn add_user(&self, user: &UserId) -> Result<Arc<SimulatedUser>, WorldError> {
+        self.check_place_for(user)?;
+        let token = self.token(user);
+        let options = ConnectOptions::new(user.clone(), token, self.chat_url.clone(), self.recorder.clone());
+        let connected = SimulatedUser::connect(options).await?;
+        // Somebody else may have added it meanwhile; dropping the second one disconnects it.
+        let mut users = self.users.write();
+        if users.contains_key(user) {
+            return Err(WorldError::UserExists(user.clone()));
+        }
+        users.insert(user.clone(), Arc::clone(&connected));
+        Ok(connected)
+    }
+
+    fn check_place_for(&self, user: &UserId) -> Result<(), WorldError> {
+        let users = self.users.read();
+        if users.contains_key(user) {
+            return Err(WorldError::UserExists(user.clone()));
+        }
+        if users.len() >= USERS_MAX { Err(WorldError::TooManyUsers) } else { Ok(()) }
+    }
+
+    /// A user by name.
+    pub fn user(&self, user: &UserId) -> Result<Arc<SimulatedUser>, WorldError> {
+        self.users.read().get(user).cloned().ok_or_else(|| WorldError::NoSuchUser(user.clone()))
+    }
+
+    /// A user by name, connected now if there is none of that name yet.
+    pub async fn user_or_new(&self, user: &UserId) -> Result<Arc<SimulatedUser>, WorldError> {
+        match self.user(user) {
+            Err(WorldError::NoSuchUser(_)) => match self.add_user(user).await {
+                Err(WorldError::UserExists(_)) => self.user(user),
+                added => added,
+            },
+            found => found,
+        }
+    }
+
+    /// Every user, by name.
+    pub fn users(&self) -> Vec<Arc<SimulatedUser>> {
+        self.users.read().values().cloned().collect()
+    }
+
+    /// Drops a user's TCP connection without a goodbye.
+    pub async fn drop_connection(&self, user: &UserId) -> Result<(), WorldError> {
+        self.user(user)?.drop_connection().await;
+        Ok(())
+    }
+
+    /// Connects a user again, with a fresh token, and takes what it missed.
+    pub async fn reconnect(&self, user: &UserId) -> Result<(), WorldError> {
+        let found = self.user(user)?;
+        found.set_token(self.token(user));
+        Ok(found.reconnect().await?)
+    }
+
+    // ---- quiet and end ----------------------------------------------------------------------------------
+
+    /// How many records each consumer group has before it, by topic.
+    pub async fn lag(&self) -> Result<Vec<(String, Topic, u64)>, WorldError> {
+        let running = self.running.read().await;
+        let running = running.as_ref().ok_or(WorldError::Ended)?;
+        Ok(running.node.lag().await?)
+    }
+
+    /// Waits until everything has come to rest: no consumer lags, every delivered message is persisted and
+    /// confirmed, every connected user has seen what was written to it, and nothing new is recorded.
+    pub async fn quiesce(&self, limit: Duration) -> Result<(), WorldError> {
+        let mut still = String::new();
+        let waiting = async {
+            let mut quiet_rounds = 0;
+            let mut poll = tokio::time::interval(QUIET_POLL);
+            poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while quiet_rounds < QUIET_ROUNDS {
+                // A pace for asking, not a wait: what ends the loop is what is found.
+                poll.tick().await;
+                self.recorder.flush().await;
+                let before = self.recorder.next_index();
+                still = self.what_moves().await?;
+                self.recorder.flush().await;
+                if still.is_empty() && self.recorder.next_index() != before {
+                    "events are still coming".clone_into(&mut still);
+                }
+                quiet_rounds = if still.is_empty() { quiet_rounds + 1 } else { 0 };
+            }
+            Ok(())
+        };
+        let done = tokio::time::timeout(limit, waiting).await;
+        done.unwrap_or(Err(WorldError::NotQuiet { waited: limit, still }))
+    }
+
+    /// What has not come to rest, one line; empty when everything has.
+    async fn what_moves(&self) -> Result<String, WorldError> {
+        let mut moves = String::new();
+        {
+            let running = self.running.read().await;
+            let node = &running.as_ref().ok_or(WorldError::Ended)?.node;
+            match node.lag().await {
+                Ok(lags) => {
+                    for (group, topic, records) in lags.into_iter().filter(|(_, _, records)| *records > 0) {
+                        // Writing to a text cannot fail.
+                        write!(moves, "{group} is {records} records behind on {topic}; ").ok();
+                    }
+                }
+                Err(error) => return Ok(error.to_string()),
+            }
+            let unpersisted = node.unpersisted();
+            if unpersisted > 0 {
+                write!(moves, "{unpersisted} delivered messages are not persisted; ").ok();
+            }
+        }
+        if !moves.is_empty() {
+            moves.truncate(moves.len() - 2);
+            return Ok(moves);
+        }
+        let users = self.users();
+        let caught_up = join_all(users.iter().filter(|user| user.is_connected()).map(|user| async {
+            let caught_up = user.catch_up().await;
+            // One that went down meanwhile has nothing more to see.
+            caught_up.err().filter(|_| user.is_connected())
+        }));
+        Ok(caught_up.await.into_iter().flatten().next().map_or_else(String::new, |error| error.to_string()))
+    }
+
+    /// Ends everything: users, node, backend, files. Doing it twice does nothing.
+    pub async fn shutdown(&self) {
+        let users = std::mem::take(&mut *self.users.write());
+        join_all(users.values().map(|user| user.disconnect())).await;
+        *self.backend.write() = None;
+        let running = self.running.write().await.take();
+        if let Some(Running { node, environment }) = running {
+            node.shutdown().await;
+            environment.shutdown().await;
+        }
+        self.recorder.flush().await;
+    }
+}
+
+/// The address to connect to for a socket bound to `bound`: a socket bound to every address is reached here on
+/// loopback.
+pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_bound_everywhere_is_reached_on_loopback() {
+        let reach = |bound: &str| reachable(bound.parse().unwrap()).to_string();
+        assert_eq!(reach("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(reach("[::]:80"), "[::1]:80");
+        assert_eq!(reach("192.0.2.1:80"), "192.0.2.1:80");
+    }
+}
