@@ -27,6 +27,8 @@ const TOKEN_TTL: Duration = Duration::from_hours(365 * 24);
 const QUIET_POLL: Duration = Duration::from_millis(10);
 /// How many looks in a row must find nothing new.
 const QUIET_ROUNDS: u32 = 3;
+/// How long the end waits for the node to notice that the users have left; other clients may stay.
+const GOODBYES_LIMIT: Duration = Duration::from_secs(1);
 /// Most simulated users of one world; a load run has its own.
 const USERS_MAX: usize = 1_000;
 
@@ -190,7 +192,7 @@ impl World {
         self.kind
     }
 
-    /// The backend's parts, for reading what is stored.
+    /// The backend's parts, for reading what is stored. Let go of them before [`Self::shutdown`], which waits for it.
     pub fn backend(&self) -> Result<Backend, WorldError> {
         self.backend.read().clone().ok_or(WorldError::Ended)
     }
@@ -360,6 +362,16 @@ impl World {
         *self.backend.write() = None;
         let running = self.running.write().await.take();
         if let Some(Running { node, environment }) = running {
+            // The node ends with the connections it still has, but then it cannot tell what they hold to let go.
+            let left = async {
+                let mut poll = tokio::time::interval(QUIET_POLL);
+                while node.connections() > 0 {
+                    poll.tick().await;
+                }
+            };
+            if tokio::time::timeout(GOODBYES_LIMIT, left).await.is_err() {
+                tracing::debug!(connections = node.connections(), "the node ends with clients connected");
+            }
             node.shutdown().await;
             environment.shutdown().await;
         }

@@ -349,7 +349,14 @@ impl Node {
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         let end = async {
+            // The library forgets its sockets before it closes their transports; those that are still registered
+            // would never be told and would keep the services, and with them the store, open for good.
+            let sockets = self.io.of(NAMESPACE).map(|namespace| namespace.sockets()).unwrap_or_default();
             self.io.close().await;
+            for socket in sockets {
+                // One that is closed by now is what was wanted.
+                let (Ok(()) | Err(_)) = socket.disconnect();
+            }
             while self.tasks.join_next().await.is_some() {}
         };
         if tokio::time::timeout(SHUTDOWN_LIMIT, end).await.is_err() {

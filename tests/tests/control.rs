@@ -376,3 +376,20 @@ async fn a_host_that_cannot_start_leaves_nothing_behind() {
     let options = HostOptions { data: Some(data), group: Title::new("Other").ok(), ..HostOptions::default() };
     tokio::time::timeout(Duration::from_secs(20), Host::start(options)).await.unwrap().unwrap().shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tour_plays_one_at_a_time_and_as_often_as_one_likes() {
+    let host = host().await;
+    let mut interface = Interface::open(&host).await;
+    for _ in 0..2 {
+        let first = interface.start(Command::PlayTour).await;
+        let second = interface.run(Command::PlayTour).await;
+        assert_eq!(second.unwrap_err().code, ErrorCode::Overloaded);
+        while !interface.replies.contains_key(&first) {
+            interface.take_one().await;
+        }
+        assert_eq!(interface.replies.remove(&first), Some(Ok(CommandAnswer::Done)));
+    }
+    host.world().quiesce(PATIENCE).await.unwrap();
+    host.shutdown().await;
+}

@@ -91,8 +91,7 @@ async fn everybody_sees_every_message_once_and_in_the_order_of_the_store() {
     }
     world.quiesce(PATIENCE).await.unwrap();
 
-    let backend = world.backend().unwrap();
-    let mut stored = backend.messages.history(conversation, None, None, 1_000).await.unwrap();
+    let mut stored = world.backend().unwrap().messages.history(conversation, None, None, 1_000).await.unwrap();
     stored.reverse();
     let stored: Vec<_> = stored.iter().map(content).collect();
     assert_eq!(stored.len(), 3 * EACH);
@@ -228,8 +227,7 @@ async fn history_has_a_message_right_after_its_delivered() {
     }
     let before: Vec<_> = history(&ben, conversation).await.iter().map(content).collect();
     world.quiesce(PATIENCE).await.unwrap();
-    let backend = world.backend().unwrap();
-    let stored = backend.messages.history(conversation, None, None, 100).await.unwrap();
+    let stored = world.backend().unwrap().messages.history(conversation, None, None, 100).await.unwrap();
     assert_eq!(before, stored.iter().map(content).collect::<Vec<_>>());
     world.shutdown().await;
 }

@@ -22,6 +22,10 @@ use crate::environment::{BackendChoice, Environment, EnvironmentOptions};
 
 /// How long a server may take until it takes connections.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long clients may take to be gone before the node ends with them.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const GOODBYE_POLL: Duration = Duration::from_millis(10);
 /// How long a server may take to end before it is killed.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -69,6 +73,16 @@ impl BareNode {
 
     /// Ends it and removes its files.
     pub async fn shutdown(self) {
+        // Connections that are still noticing their clients' goodbye hold the backend.
+        let left = async {
+            let mut look = tokio::time::interval(GOODBYE_POLL);
+            while self.node.connections() > 0 {
+                look.tick().await;
+            }
+        };
+        if tokio::time::timeout(GOODBYE_LIMIT, left).await.is_err() {
+            tracing::debug!(connections = self.node.connections(), "the node ends with clients connected");
+        }
         self.node.shutdown().await;
         self.environment.shutdown().await;
     }
