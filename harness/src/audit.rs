@@ -322,8 +322,7 @@ impl<'a> Auditor<'a> {
                 AckState::Pending => {
                     let decided = delivered_us.max(refused_us);
                     if let Some(decided) = decided.filter(|decided| !sent_between(*decided, at_us)) {
-                        let sentence =
-                            format!("the `pending` of {name} came {} us after its outcome", at_us - decided);
+                        let sentence = format!("the `pending` of {name} came {} us after its outcome", at_us - decided);
                         self.broken(FindingKind::Late, Some(sender), &[message], sentence);
                     }
                 }
@@ -450,7 +449,9 @@ impl<'a> Auditor<'a> {
             if user == sender {
                 self.audit.promises.unseen += 1;
                 let excused = times_seen == 1
-                    && seen.get(user).is_some_and(|at| at.iter().all(|at| connection.reconnected_between(first_us, *at)));
+                    && seen
+                        .get(user)
+                        .is_some_and(|at| at.iter().all(|at| connection.reconnected_between(first_us, *at)));
                 if times_seen > 0 && !excused {
                     let sentence = format!("{name} came back to its own sender as `message:new`");
                     self.broken(FindingKind::Duplicate, Some(user), &[message], sentence);
@@ -517,7 +518,8 @@ impl<'a> Auditor<'a> {
                 && first.message_id != message.message_id
             {
                 let known = [first, message].map(|message| stored_as_history(conversation.conversation_id, message));
-                let sentence = format!("two messages in the store have {}'s temp_id {}", message.sender, message.temp_id);
+                let sentence =
+                    format!("two messages in the store have {}'s temp_id {}", message.sender, message.temp_id);
                 self.broken(FindingKind::Duplicate, None, &[&known[0], &known[1]], sentence);
             }
             self.audit.promises.ordered += 1;

@@ -1,8 +1,8 @@
 //! The audit against hand-made runs. A clean run is broken in one way at a time, and exactly that finding appears.
 
+use ackscope_protocol::Timestamp;
 use ackscope_protocol::trace::Happening;
 use ackscope_protocol::wire::{MessageDelivered, ServerEvent};
-use ackscope_protocol::Timestamp;
 
 use super::*;
 use crate::fixtures::{Made, Trace, user};
@@ -331,7 +331,9 @@ fn withdrawn_after_the_fact_must_be_told_to_everybody_who_saw_it() {
     }
     run.without(|what| ack_of(what, &hello, AckState::Persisted));
     run.is_clean();
-    run.without(|what| matches!(what, Happening::Saw { user: saw, event: ServerEvent::Deleted(_) } if *saw == user("cleo")));
+    run.without(
+        |what| matches!(what, Happening::Saw { user: saw, event: ServerEvent::Deleted(_) } if *saw == user("cleo")),
+    );
     run.finds(FindingKind::Phantom, "cleo saw ana's \"hello\" and never heard that it was withdrawn");
 }
 
@@ -383,8 +385,11 @@ fn reordered_when_a_place_differs_or_is_shared() {
     run.messages().push(shared);
     run.without(|what| matches!(what, Happening::Sent { user: sender, .. } if *sender == user("mallory")));
     let audit = run.audit();
-    assert!(audit.findings.iter().any(|finding| finding.kind == FindingKind::Reordered
-        && finding.sentence.ends_with("have the same place 3 in the conversation")), "{audit:#?}");
+    assert!(
+        audit.findings.iter().any(|finding| finding.kind == FindingKind::Reordered
+            && finding.sentence.ends_with("have the same place 3 in the conversation")),
+        "{audit:#?}"
+    );
 }
 
 #[test]
@@ -528,5 +533,85 @@ fn taking_any_view_out_is_lost_and_doubling_any_is_duplicate() {
         run.trace.events.insert(index, event.clone());
         let kinds: Vec<_> = run.audit().findings.iter().map(|finding| finding.kind).collect();
         assert_eq!(kinds, [FindingKind::Duplicate], "with {event:?} twice");
+    }
+}
+
+/// A random run as promised: who sends, how long everything takes and what happens side by side is left to chance.
+fn random_run(random: &mut fastrand::Rng) -> (Vec<TraceEvent>, Stored) {
+    let names = ["ana", "ben", "cleo", "dora", "mallory"];
+    let mut trace = Trace::new(&names);
+    let mut messages = Vec::new();
+    let mut seq = 0;
+    for _ in 0..random.usize(1..20) {
+        let sent_us = random.u64(100..1_000_000);
+        let sender = names[random.usize(..5)];
+        let made = trace.send_at(sent_us, sender, "at random");
+        trace.pending_at(sent_us + random.u64(1..300), &made);
+        if sender == "mallory" {
+            trace.rejected_at(sent_us + random.u64(300..900), &made, ErrorCode::NotFound);
+            continue;
+        }
+        seq += random.u64(1..4);
+        // Everything about the order happens at times that follow the places, as in one log.
+        let log_us = 2_000_000 + seq * 1_000;
+        trace.published_at(log_us, &made, seq);
+        trace.delivered_at(log_us + random.u64(1..900), &made, seq);
+        for name in names.iter().filter(|name| **name != sender && **name != "mallory") {
+            trace.seen_with_seq_at(log_us + random.u64(1..900), name, &made, seq);
+        }
+        if random.bool() {
+            trace.persisted_at(log_us + random.u64(1_000..90_000), &made);
+        }
+        messages.push(stored_message(&made, seq));
+    }
+    // The list of a recorder is only roughly in the order of time.
+    random.shuffle(&mut trace.events);
+    let conversation_id = trace.conversation_id;
+    let stored = StoredConversation { conversation_id, participants: trace.participants, messages };
+    (trace.events, Stored { conversations: vec![stored] })
+}
+
+#[test]
+fn random_runs_are_clean_and_whatever_is_broken_in_them_is_found() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let is_new = |event: &TraceEvent| matches!(&event.what, Happening::Saw { event: ServerEvent::New(_), .. });
+    for _ in 0..500 {
+        let (events, stored) = random_run(&mut random);
+        let audit_of = |events: &[TraceEvent], stored: &Stored| audit(events, stored).findings;
+        assert_eq!(audit_of(&events, &stored), []);
+        let views: Vec<usize> = (0..events.len()).filter(|index| is_new(&events[*index])).collect();
+        let Some(&view) = random.choice(&views) else { continue };
+        let kinds = |findings: Vec<Finding>| findings.iter().map(|finding| finding.kind).collect::<Vec<_>>();
+
+        let mut lost = events.clone();
+        lost.remove(view);
+        assert_eq!(kinds(audit_of(&lost, &stored)), [FindingKind::Lost]);
+
+        let mut doubled = events.clone();
+        doubled.push(events[view].clone());
+        assert_eq!(kinds(audit_of(&doubled, &stored)), [FindingKind::Duplicate]);
+
+        let mut gone = stored.clone();
+        let messages = &mut gone.conversations[0].messages;
+        messages.remove(random.usize(..messages.len()));
+        assert_eq!(kinds(audit_of(&events, &gone)), [FindingKind::Lost]);
+
+        let mut leaked = events.clone();
+        let mut event = events[view].clone();
+        if let Happening::Saw { user: who, .. } = &mut event.what {
+            *who = user("mallory");
+        }
+        leaked.push(event);
+        assert_eq!(kinds(audit_of(&leaked, &stored)), [FindingKind::Leaked]);
+
+        let mut swapped = stored.clone();
+        let messages = &mut swapped.conversations[0].messages;
+        if let [first, .., last] = messages.as_mut_slice() {
+            std::mem::swap(&mut first.seq, &mut last.seq);
+            let findings = audit_of(&events, &swapped);
+            assert!(!findings.is_empty() && findings.iter().all(|one| one.kind == FindingKind::Reordered));
+        }
     }
 }

@@ -36,7 +36,8 @@ impl Trace {
     /// Everybody connects at 0 and hears of the conversation at 1.
     pub(crate) fn new(users: &[&str]) -> Self {
         let conversation_id = ConversationId::from_uuid(uuid::Uuid::from_u128(77));
-        let participants: Vec<UserId> = users.iter().filter(|name| **name != "mallory").map(|name| user(name)).collect();
+        let participants: Vec<UserId> =
+            users.iter().filter(|name| **name != "mallory").map(|name| user(name)).collect();
         let mut trace = Self { events: Vec::new(), conversation_id, participants, sent: 0 };
         for name in users {
             trace.connect_at(0, name);
@@ -75,8 +76,7 @@ impl Trace {
             settings: ConversationSettings::default(),
             version,
         };
-        let change =
-            if version == 1 { ConversationChange::Created } else { ConversationChange::ParticipantRemoved };
+        let change = if version == 1 { ConversationChange::Created } else { ConversationChange::ParticipantRemoved };
         let event = ServerEvent::ConversationUpdated(ConversationUpdated { change, conversation });
         self.saw(at_us, &user(name), event);
     }

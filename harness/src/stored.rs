@@ -3,6 +3,7 @@
 use ackscope_core::node::Backend;
 use ackscope_core::repositories::StoreError;
 use ackscope_protocol::ConversationId;
+use ackscope_protocol::text::MessageText;
 
 use crate::audit::{Stored, StoredConversation, StoredMessage};
 use crate::history::History;
@@ -48,7 +49,7 @@ async fn messages_of(backend: &Backend, conversation_id: ConversationId) -> Resu
                 message_id: message.message_id,
                 sender: message.sender_id,
                 temp_id: message.temp_id?,
-                text: message.text.map(|text| text.into_string()),
+                text: message.text.map(MessageText::into_string),
                 seq: message.seq,
                 forwarded: message.forwarded_from.is_some(),
             })

@@ -1,5 +1,7 @@
 //! The program as people and CI systems use it: words, files, exit codes.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::time::Duration;
@@ -201,7 +203,9 @@ fn a_token_speaks_for_its_user_and_a_wrong_user_is_refused() {
     assert_eq!(user.as_str(), "ana");
     let later = ackscope_protocol::Timestamp::from_millis(now.as_millis() + 11 * 60 * 1_000);
     assert!(key.verify(stdout(&output).trim(), later).is_err());
-    for args in [&["token", "not a user"][..], &["token", "ana", "--ttl", "5"], &["token", "ana", "--ttl", "0s"], &["token"]] {
+    for args in
+        [&["token", "not a user"][..], &["token", "ana", "--ttl", "5"], &["token", "ana", "--ttl", "0s"], &["token"]]
+    {
         assert_exit(&run(state.path(), args), 2);
     }
 }
@@ -244,14 +248,30 @@ fn doctor_finds_a_backend() {
 #[test]
 fn a_small_load_comes_back_whole() {
     let state = state();
-    let args = ["load", "--users", "10", "--group-size", "5", "--rate", "200", "--duration", "2s", "--warmup", "500ms", "--json"];
+    let args = [
+        "load",
+        "--users",
+        "10",
+        "--group-size",
+        "5",
+        "--rate",
+        "200",
+        "--duration",
+        "2s",
+        "--warmup",
+        "500ms",
+        "--json",
+    ];
     let output = run(state.path(), &args);
     // Latencies of a machine that is busy with other tests prove nothing; messages do.
     let json: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{}", stderr(&output)));
     assert_eq!(json["broken"], Value::Array(Vec::new()), "{json:#}");
     assert_eq!(json["counts"]["received"], json["counts"]["to_be_received"]);
     assert!(json["counts"]["delivered"].as_u64().unwrap() > 300, "{json:#}");
-    assert_eq!(json["latencies_us"]["delivered"]["count"].as_u64().unwrap(), json["latencies_us"]["pending"]["count"].as_u64().unwrap());
+    assert_eq!(
+        json["latencies_us"]["delivered"]["count"].as_u64().unwrap(),
+        json["latencies_us"]["pending"]["count"].as_u64().unwrap()
+    );
     assert_exit(&run(state.path(), &["load", "--users", "7", "--group-size", "5"]), 2);
 }
 

@@ -2,6 +2,8 @@
 //! `wrong/NAME.txt`. After an intended change: `UPDATE_GOLDEN=1 cargo test -p ackscope-harness --test wrong_files`
 //! and read the difference.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::path::Path;
 
 use ackscope_harness::scenario::Scenario;

@@ -1,5 +1,7 @@
 //! Ackscope.
 
+pub mod faulty;
+
 pub mod node;
 
 pub mod people;

@@ -1,6 +1,7 @@
 //! A node on the embedded backend, in this process, for tests of the backend alone.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ackscope_core::clock::Clock;
@@ -8,7 +9,11 @@ use ackscope_core::limits::Limits;
 use ackscope_core::node::{Backend, EmbeddedBackendOptions, Node, NodeOptions, Roles};
 use ackscope_core::probe::Probe;
 use ackscope_core::token::TokenKey;
+use ackscope_harness::recorder::Recorder;
+use ackscope_harness::users::{ConnectOptions, SimulatedUser, UserError};
 use tempfile::TempDir;
+
+use crate::people::patient_limits;
 
 /// A running node and the folder of its file, which goes with it.
 pub struct TestNode {
@@ -23,18 +28,22 @@ pub struct TestNode {
 }
 
 impl TestNode {
-    /// Starts a node with limits in time that a busy machine does not reach: what is tested is not how fast it is.
+    /// Starts a node with [`patient_limits`].
     pub async fn start() -> Self {
-        let patient = Duration::from_secs(10);
-        Self::start_with(Limits { send_deadline: patient, request_deadline: patient, ..Limits::default() }).await
+        Self::start_with(patient_limits()).await
     }
 
     /// Starts a node with these limits.
     pub async fn start_with(limits: Limits) -> Self {
+        Self::start_on(limits, |backend| backend).await
+    }
+
+    /// Starts a node on an embedded backend of which parts may be replaced.
+    pub async fn start_on(limits: Limits, replace: impl FnOnce(Backend) -> Backend) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let clock = Clock::default();
-        let backend =
-            Backend::embedded(dir.path(), &clock, EmbeddedBackendOptions::default()).expect("an embedded backend");
+        let options = EmbeddedBackendOptions::default();
+        let backend = replace(Backend::embedded(dir.path(), &clock, options).expect("an embedded backend"));
         let key = TokenKey::generate();
         let options = NodeOptions {
             name: "test".to_owned(),
@@ -58,6 +67,18 @@ impl TestNode {
     /// A token that holds for an hour of business time.
     pub fn token(&self, user: &str) -> String {
         self.key.sign(&user.parse().expect("a user id"), self.clock.now(), Duration::from_secs(3_600))
+    }
+
+    /// Connects a simulated user.
+    pub async fn connect(&self, user: &str) -> Arc<SimulatedUser> {
+        self.try_connect(user).await.expect("a connected user")
+    }
+
+    /// Connects a simulated user, unless the node refuses it.
+    pub async fn try_connect(&self, user: &str) -> Result<Arc<SimulatedUser>, UserError> {
+        let recorder = Recorder::new(100_000);
+        let options = ConnectOptions::new(user.parse().expect("a user id"), self.token(user), self.url(), recorder);
+        SimulatedUser::connect(options).await
     }
 
     /// Ends the node.

@@ -198,7 +198,7 @@ pub(crate) enum Arrivals {
 Examples:
   ackscope load                                  1,000 messages a second for 30 s
   ackscope load --users 500 --group-size 50 --rate 200 --duration 1min
-  ackscope load --find-limit                     the highest rate that keeps p99 delivered within 100 ms
+  ackscope load --find-limit                     the highest rate that keeps both budgets
   ackscope load --first-message 20               from starting the program to the first delivered message
 
 Sends follow a schedule that does not wait for answers (open model), and every latency is measured from the
@@ -232,7 +232,7 @@ pub(crate) struct LoadArgs {
     /// Load a server that runs already, such as http://127.0.0.1:4000; it must take this machine's tokens.
     #[arg(long, value_name = "URL", conflicts_with = "first_message")]
     pub(crate) target: Option<String>,
-    /// Search for the rate at which p99 delivered first leaves 100 ms.
+    /// Search for the highest rate that keeps both budgets at p99 (pending 10 ms, delivered 100 ms).
     #[arg(long, conflicts_with_all = ["first_message", "rate", "duration", "warmup"])]
     pub(crate) find_limit: bool,
     /// Start the program N times and measure from its start to the first delivered message.

@@ -20,8 +20,7 @@ pub(crate) async fn desktop(args: DesktopArgs) -> Outcome {
             if let Some(backend) = settings.backend {
                 command.env("ACKSCOPE_BACKEND", backend.as_str());
             }
-            let status =
-                command.status().await.with_context(|| format!("{} could not be started", app.display()))?;
+            let status = command.status().await.with_context(|| format!("{} could not be started", app.display()))?;
             return Ok(if status.success() { Exit::Pass } else { Exit::Inconclusive });
         }
         (None, _) => format!("There is no {APP} next to this program, so the interface is served for a browser."),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ackscope_core::clock::Clock;
-use ackscope_harness::environment::{Environment, EnvironmentOptions, BackendChoice, Settings};
+use ackscope_harness::environment::{BackendChoice, Environment, EnvironmentOptions, Settings};
 use ackscope_harness::report::paint::{Paint, Tone};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

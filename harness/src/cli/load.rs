@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ackscope_core::token::TokenKey;
 use ackscope_harness::environment::{load_or_create_token_key, token_key_path};
+use ackscope_harness::load::LoadError;
 use ackscope_harness::load::first::{FirstMessage, first_message};
 use ackscope_harness::load::generator::{Crowd, Generator, RoundPlan, RoundProgress};
 use ackscope_harness::load::limit::{Limit, LimitStep, find_limit};
@@ -12,10 +13,9 @@ use ackscope_harness::load::process::ProcessUse;
 use ackscope_harness::load::round::RoundReport;
 use ackscope_harness::load::schedule;
 use ackscope_harness::load::server::Server;
-use ackscope_harness::load::LoadError;
-use ackscope_harness::report::micros;
 use ackscope_harness::report::paint::{Paint, Tone};
 use ackscope_harness::report::terminal::latency_table;
+use ackscope_harness::report::{micros, put};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -200,25 +200,31 @@ pub(crate) fn round_text(report: &RoundReport, crowd: Crowd, server: &str) -> St
     );
     text.push_str(&latency_table(&report.latencies, &[], paint));
     let lag = report.ending.generator_lag.summary();
-    text.push_str(&format!(
-        "{:<12}{:>8}{:>11}{:>11}{:>11}{:>11}   scheduled to written\n\n",
-        "generator",
-        lag.count,
-        micros(lag.p50_us),
-        micros(lag.p99_us),
-        micros(lag.p99_9_us),
-        micros(lag.max_us)
-    ));
-    text.push_str(&format!(
-        "Messages     {} sent, {} delivered, {} persisted, {} of {} received\n",
-        counts.sent, counts.delivered, counts.persisted, counts.received, counts.to_be_received
-    ));
+    put(
+        &mut text,
+        format_args!(
+            "{:<12}{:>8}{:>11}{:>11}{:>11}{:>11}   scheduled to written\n\n",
+            "generator",
+            lag.count,
+            micros(lag.p50_us),
+            micros(lag.p99_us),
+            micros(lag.p99_9_us),
+            micros(lag.max_us)
+        ),
+    );
+    put(
+        &mut text,
+        format_args!(
+            "Messages     {} sent, {} delivered, {} persisted, {} of {} received\n",
+            counts.sent, counts.delivered, counts.persisted, counts.received, counts.to_be_received
+        ),
+    );
     for (code, count) in &counts.rejected {
-        text.push_str(&format!("             {count} answered {code}\n"));
+        put(&mut text, format_args!("             {count} answered {code}\n"));
     }
     for (name, used) in [("Server", report.ending.server), ("Generator", report.ending.generator)] {
         if let Some(used) = used {
-            text.push_str(&format!("{name:<12} {}\n", use_text(used)));
+            put(&mut text, format_args!("{name:<12} {}\n", use_text(used)));
         }
     }
     text.push('\n');
@@ -226,18 +232,21 @@ pub(crate) fn round_text(report: &RoundReport, crowd: Crowd, server: &str) -> St
     let over = report.over_budget();
     if !report.is_generator_healthy() {
         let sentence = "the generator could not keep its schedule: these figures are partly its own";
-        text.push_str(&format!("{} {sentence}\n", paint.paint(Tone::Warn, "?")));
+        put(&mut text, format_args!("{} {sentence}\n", paint.paint(Tone::Warn, "?")));
     }
     if broken.is_empty() {
-        text.push_str(&format!("{} every message was delivered once, to everybody\n", paint.paint(Tone::Good, "✓")));
+        put(
+            &mut text,
+            format_args!("{} every message was delivered once, to everybody\n", paint.paint(Tone::Good, "✓")),
+        );
     } else {
-        text.push_str(&format!("{} {}\n", paint.paint(Tone::Bad, "✗"), broken.join(", ")));
+        put(&mut text, format_args!("{} {}\n", paint.paint(Tone::Bad, "✗"), broken.join(", ")));
     }
     if over.is_empty() {
         let sentence = "both budgets were kept (p99: pending 10 ms, delivered 100 ms)";
-        text.push_str(&format!("{} {sentence}\n", paint.paint(Tone::Good, "✓")));
+        put(&mut text, format_args!("{} {sentence}\n", paint.paint(Tone::Good, "✓")));
     } else {
-        text.push_str(&format!("{} {}\n", paint.paint(Tone::Bad, "✗"), over.join(", ")));
+        put(&mut text, format_args!("{} {}\n", paint.paint(Tone::Bad, "✗"), over.join(", ")));
     }
     text
 }

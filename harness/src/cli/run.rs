@@ -102,4 +102,3 @@ async fn run_one(
     }
     Ok(report)
 }
-

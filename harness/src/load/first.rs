@@ -78,13 +78,8 @@ async fn once(program: &Path, first: &mut FirstMessage) -> Result<(), LoadError>
     let conversation_id: ConversationId = answer.conversation.conversation_id;
     let temp_id: TempId = "first".parse().map_err(|error| failed(&error))?;
     let text = MessageText::new("Hello").map_err(|error| failed(&error))?;
-    let message = SendMessage {
-        conversation_id,
-        temp_id: temp_id.clone(),
-        text: Some(text),
-        media: Vec::new(),
-        reply_to: None,
-    };
+    let message =
+        SendMessage { conversation_id, temp_id: temp_id.clone(), text: Some(text), media: Vec::new(), reply_to: None };
     user.send(message).await.map_err(|error| failed(&error))?;
     let delivered_at = user
         .wait_until(MESSAGE_LIMIT, |view| {

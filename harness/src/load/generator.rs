@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// From making a round's plan to its first send.
 const LEAD: Duration = Duration::from_millis(50);
 /// Tokens of load users hold for a day.
-const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const TOKEN_TTL: Duration = Duration::from_hours(24);
 /// What every message says after its number; about as long as people write.
 const TEXT: &str = "Shall we meet at the usual place at half past seven?";
 
@@ -224,11 +224,8 @@ impl Generator {
             let creator = &connections[(group * group_size) as usize];
             async move { create_group(creator, group, group_size).await }
         };
-        let conversations: Vec<ConversationId> = stream::iter(0..users / group_size)
-            .map(create)
-            .buffered(CONNECTING_AT_ONCE)
-            .try_collect()
-            .await?;
+        let conversations: Vec<ConversationId> =
+            stream::iter(0..users / group_size).map(create).buffered(CONNECTING_AT_ONCE).try_collect().await?;
         let users = connections
             .into_iter()
             .enumerate()
@@ -248,7 +245,8 @@ impl Generator {
         mut on_progress: impl FnMut(RoundProgress),
     ) -> Result<RoundReport, LoadError> {
         self.rounds += 1;
-        let sends = schedule(plan.arrivals, plan.rate_per_sec, plan.warmup + plan.duration, self.crowd.users, plan.seed);
+        let sends =
+            schedule(plan.arrivals, plan.rate_per_sec, plan.warmup + plan.duration, self.crowd.users, plan.seed);
         let round = Round::new(self.rounds, Instant::now() + LEAD, sends, self.crowd.group_size, plan.warmup);
         let round = Arc::new(round);
         *self.shared.round.write() = Some(Arc::clone(&round));
@@ -327,12 +325,7 @@ struct Pacer {
 }
 
 impl Pacer {
-    fn start(
-        users: Arc<Vec<LoadUser>>,
-        round: Arc<Round>,
-        nonce: u32,
-        warmup: Duration,
-    ) -> Result<Self, LoadError> {
+    fn start(users: Arc<Vec<LoadUser>>, round: Arc<Round>, nonce: u32, warmup: Duration) -> Result<Self, LoadError> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()

@@ -81,7 +81,8 @@ pub async fn find_limit(
         let step = step(rate, &report);
         on_step(&step);
         search.tell(rate, step.kept);
-        let generator_failed = !step.kept && !report.is_generator_healthy() && step.server_cpus.is_none_or(|cpus| cpus < 0.9);
+        let generator_failed =
+            !step.kept && !report.is_generator_healthy() && step.server_cpus.is_none_or(|cpus| cpus < 0.9);
         limit.steps.push(step);
         if generator_failed {
             limit.generator_limited = true;

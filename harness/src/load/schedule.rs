@@ -22,7 +22,13 @@ pub struct ScheduledSend {
 }
 
 /// Every send of a round: `rate_per_sec` for `duration`, by `users`. The same seed gives the same schedule.
-pub fn schedule(arrivals: Arrivals, rate_per_sec: u32, duration: Duration, users: u32, seed: u64) -> Vec<ScheduledSend> {
+pub fn schedule(
+    arrivals: Arrivals,
+    rate_per_sec: u32,
+    duration: Duration,
+    users: u32,
+    seed: u64,
+) -> Vec<ScheduledSend> {
     let mut random = fastrand::Rng::with_seed(seed);
     let pause_us = 1e6 / f64::from(rate_per_sec.max(1));
     let end_us = duration.as_secs_f64() * 1e6;

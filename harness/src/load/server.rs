@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use super::LoadError;
 use super::process::ProcessFigures;
 use crate::environment::{BackendChoice, Environment, EnvironmentOptions};
+use crate::report::put;
 
 /// How long a server may take until it takes connections.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -127,11 +128,12 @@ impl Server {
             .map_err(LoadError::machine("the server could not be started"))?;
         let missing = || LoadError::Server("it has no standard input and output".to_owned());
         let (mut stdin, stdout) = (child.stdin.take().ok_or_else(missing)?, child.stdout.take().ok_or_else(missing)?);
-        let hex: String = token_key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        stdin
-            .write_all(format!("{hex}\n").as_bytes())
-            .await
-            .map_err(LoadError::machine("the server did not take its key"))?;
+        let mut line = String::new();
+        for byte in token_key.as_bytes() {
+            put(&mut line, format_args!("{byte:02x}"));
+        }
+        line.push('\n');
+        stdin.write_all(line.as_bytes()).await.map_err(LoadError::machine("the server did not take its key"))?;
         let ReadyLine { chat } = ready_line(BufReader::new(stdout)).await?;
         Ok(Self::Process { child, stdin, chat_url: chat })
     }

@@ -94,7 +94,8 @@ mod tests {
         let inner = folder.path().join("made/for/this");
         let reports = [passed_report(), failed_report()];
         let written = write_report(&inner, &reports).unwrap();
-        let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        let names: Vec<_> =
+            written.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["report.json", "junit.xml", "trace.jsonl", "trace-2.jsonl"]);
 
         let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&written[0]).unwrap()).unwrap();

@@ -70,10 +70,7 @@ pub(crate) fn passed_report() -> RunReport {
 
 /// An expectation, a promise and a budget were broken.
 pub(crate) fn failed_report() -> RunReport {
-    let failed = StepOutcome::Failed {
-        expected: "ben to have seen exactly: hello".into(),
-        found: "nothing".into(),
-    };
+    let failed = StepOutcome::Failed { expected: "ben to have seen exactly: hello".into(), found: "nothing".into() };
     report(
         false,
         "rejected: {p99: 100ms}",

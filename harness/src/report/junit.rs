@@ -32,7 +32,9 @@ pub fn junit(reports: &[RunReport]) -> Result<String, quick_junit::SerializeErro
             let limit = short(Duration::from_micros(budget.limit_us));
             let status = match budget.measured_us {
                 _ if budget.kept => TestCaseStatus::success(),
-                Some(measured) => not_ok(NonSuccessKind::Failure, &format!("{} is more than {limit}", micros(measured))),
+                Some(measured) => {
+                    not_ok(NonSuccessKind::Failure, &format!("{} is more than {limit}", micros(measured)))
+                }
                 None => not_ok(NonSuccessKind::Failure, "nothing was measured"),
             };
             let name = format!("budget: {} {} at most {limit}", budget.measure.as_str(), budget.percentile.as_str());

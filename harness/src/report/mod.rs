@@ -18,6 +18,7 @@ pub mod paint;
 pub mod terminal;
 pub mod timeline;
 
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::scenario::period::human;
@@ -25,4 +26,10 @@ use crate::scenario::period::human;
 /// Microseconds for people: three figures and a unit.
 pub fn micros(us: u64) -> String {
     human(Duration::from_micros(us))
+}
+
+/// Appends to a text.
+pub fn put(text: &mut String, what: fmt::Arguments<'_>) {
+    // Writing to a `String` fails only when a value refuses to be printed, which none of ours does.
+    let (Ok(()) | Err(_)) = text.write_fmt(what);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::paint::{Paint, Tone};
 use super::timeline::timeline;
-use super::micros;
+use super::{micros, put};
 use crate::audit::{Audit, Promises};
 use crate::history::History;
 use crate::latency::{BudgetResult, Latencies, Measure};
@@ -135,32 +135,35 @@ pub fn audit_text(audit: &Audit, paint: Paint) -> String {
     );
     let mut text = String::new();
     if audit.promises.total() == 0 {
-        text.push_str(&format!("{}: there was nothing to check\n", paint.paint(Tone::Strong, "Audit")));
+        put(&mut text, format_args!("{}: there was nothing to check\n", paint.paint(Tone::Strong, "Audit")));
     } else if audit.is_clean() {
         let clean = paint.paint(Tone::Good, "✓ clean");
-        text.push_str(&format!("{} {clean}; {checked}\n", paint.paint(Tone::Strong, "Audit")));
+        put(&mut text, format_args!("{} {clean}; {checked}\n", paint.paint(Tone::Strong, "Audit")));
     } else {
         let broken = match audit.broken {
             1 => "✗ 1 promise broken".to_owned(),
             count => format!("✗ {count} promises broken"),
         };
-        text.push_str(&format!("{} {}; {checked}\n", paint.paint(Tone::Strong, "Audit"), paint.paint(Tone::Bad, &broken)));
+        put(
+            &mut text,
+            format_args!("{} {}; {checked}\n", paint.paint(Tone::Strong, "Audit"), paint.paint(Tone::Bad, &broken)),
+        );
         for finding in audit.findings.iter().take(FINDINGS_SHOWN) {
             let kind = paint.paint(Tone::Bad, &format!("{:<10}", finding.kind.as_str()));
-            text.push_str(&format!("  {kind} {}\n", finding.sentence));
+            put(&mut text, format_args!("  {kind} {}\n", finding.sentence));
             for message in &finding.messages {
                 let temp_id = message.temp_id.as_ref().map(|id| format!(", temp_id {id}")).unwrap_or_default();
                 let line = format!("             {}{temp_id}", message.message_id);
-                text.push_str(&format!("{}\n", paint.paint(Tone::Faint, &line)));
+                put(&mut text, format_args!("{}\n", paint.paint(Tone::Faint, &line)));
             }
         }
         let more = audit.broken.saturating_sub(audit.findings.len().min(FINDINGS_SHOWN) as u64);
         if more > 0 {
-            text.push_str(&format!("  and {more} more\n"));
+            put(&mut text, format_args!("  and {more} more\n"));
         }
     }
     for note in &audit.notes {
-        text.push_str(&format!("  {}\n", paint.paint(Tone::Warn, &format!("note: {note}"))));
+        put(&mut text, format_args!("  {}\n", paint.paint(Tone::Warn, &format!("note: {note}"))));
     }
     text
 }
@@ -197,13 +200,7 @@ pub fn verdict_line(report: &RunReport, paint: Paint) -> String {
     if let Some(reason) = &report.environment_failed {
         parts.push(reason.clone());
     }
-    format!(
-        "{}  {}: {} in {}",
-        paint.paint(tone, word),
-        report.scenario,
-        parts.join(", "),
-        micros(report.took_us)
-    )
+    format!("{}  {}: {} in {}", paint.paint(tone, word), report.scenario, parts.join(", "), micros(report.took_us))
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -218,7 +215,9 @@ mod tests {
     fn written(report: &RunReport) -> String {
         let mut out = Vec::new();
         let mut terminal = TerminalReport::new(&mut out, Paint::OFF);
-        terminal.heading(&report.scenario, Some("Two people."), "embedded backend, because nothing else was asked for").unwrap();
+        terminal
+            .heading(&report.scenario, Some("Two people."), "embedded backend, because nothing else was asked for")
+            .unwrap();
         for step in &report.steps {
             terminal.step(step).unwrap();
         }

@@ -9,7 +9,7 @@ use ackscope_protocol::wire::AckState;
 
 use super::paint::{Paint, Tone};
 use crate::history::{History, MessageHistory, excerpt};
-use crate::report::micros;
+use crate::report::{micros, put};
 
 /// Columns of one decade of time.
 const DECADE_COLUMNS: usize = 10;
@@ -35,7 +35,7 @@ pub fn timeline(history: &History, paint: Paint) -> String {
         lane(&mut text, &axis, message, paint);
     }
     if let Some(more) = lanes.len().checked_sub(LANES_MAX).filter(|more| *more > 0) {
-        text.push_str(&format!("{more} more messages are in the recording\n"));
+        put(&mut text, format_args!("{more} more messages are in the recording\n"));
     }
     text.push_str(&legend(paint));
     text
@@ -89,7 +89,7 @@ impl Axis {
             } else {
                 format!("{} s", us / 1_000_000)
             };
-            labels.push_str(&format!("{label:<DECADE_COLUMNS$}"));
+            put(&mut labels, format_args!("{label:<DECADE_COLUMNS$}"));
             let column = decade * DECADE_COLUMNS;
             rule.push(match (self.is_budget(column), decade) {
                 (true, _) => '┃',
@@ -178,24 +178,34 @@ fn lane(text: &mut String, axis: &Axis, message: &MessageHistory, paint: Paint) 
     match message.sent_us.len() {
         0 | 1 => {}
         2 => extra.push_str(", sent twice"),
-        count => extra.push_str(&format!(", sent {count} times")),
+        count => put(&mut extra, format_args!(", sent {count} times")),
     }
     let over = [(pending, "pending", PENDING_BUDGET_MS), (outcome, "outcome", DELIVERED_BUDGET_MS)]
         .into_iter()
-        .filter_map(|(at, what, budget)| at.filter(|at| *at > budget * 1_000).map(|at| format!(", {what} late: {}", micros(at))))
+        .filter_map(|(at, what, budget)| {
+            at.filter(|at| *at > budget * 1_000).map(|at| format!(", {what} late: {}", micros(at)))
+        })
         .collect::<String>();
 
     let what = message.text.as_deref().unwrap_or("(no text)");
-    text.push_str(&format!("{:<SENDER_COLUMNS$} {:<TEXT_COLUMNS$} ", excerpt(sender, SENDER_COLUMNS), excerpt(what, TEXT_COLUMNS)));
+    put(
+        text,
+        format_args!(
+            "{:<SENDER_COLUMNS$} {:<TEXT_COLUMNS$} ",
+            excerpt(sender, SENDER_COLUMNS),
+            excerpt(what, TEXT_COLUMNS)
+        ),
+    );
     text.push_str(&row(&cells, paint));
-    text.push_str(&format!("  {}{extra}{}\n", paint.paint(tone, &state), paint.paint(Tone::Bad, &over)));
+    put(text, format_args!("  {}{extra}{}\n", paint.paint(tone, &state), paint.paint(Tone::Bad, &over)));
 
     receipts(text, axis, message, sent, paint);
 }
 
 /// The row below a lane: when the others saw it.
 fn receipts(text: &mut String, axis: &Axis, message: &MessageHistory, sent: u64, paint: Paint) {
-    let mut seen: Vec<_> = message.seen.iter().filter(|receipt| Some(&receipt.user) != message.sender.as_ref()).collect();
+    let mut seen: Vec<_> =
+        message.seen.iter().filter(|receipt| Some(&receipt.user) != message.sender.as_ref()).collect();
     if seen.is_empty() {
         return;
     }
@@ -211,10 +221,10 @@ fn receipts(text: &mut String, axis: &Axis, message: &MessageHistory, sent: u64,
         .collect();
     let mut names = format!("seen by {}", names.join(", "));
     if seen.len() > 4 {
-        names.push_str(&format!(" and {} more", seen.len() - 4));
+        put(&mut names, format_args!(" and {} more", seen.len() - 4));
     }
     let margin = " ".repeat(SENDER_COLUMNS + TEXT_COLUMNS + 2);
-    text.push_str(&format!("{margin}{}  {}\n", row(&cells, paint), paint.paint(Tone::Faint, &names)));
+    put(text, format_args!("{margin}{}  {}\n", row(&cells, paint), paint.paint(Tone::Faint, &names)));
 }
 
 /// The cells as text, painted in runs of one tone.
@@ -281,7 +291,10 @@ ana        Anybody?                                       ┊         ┊       
 
     #[test]
     fn a_run_without_messages_says_so() {
-        assert_eq!(timeline(&History::of::<ackscope_protocol::trace::TraceEvent>(&[]), Paint::OFF), "Timeline: no messages\n");
+        assert_eq!(
+            timeline(&History::of::<ackscope_protocol::trace::TraceEvent>(&[]), Paint::OFF),
+            "Timeline: no messages\n"
+        );
     }
 
     #[test]

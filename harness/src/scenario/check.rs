@@ -16,7 +16,9 @@ pub(super) fn check(file: &ScenarioFile) -> Vec<Problem> {
     let mut checker = Checker::new(file);
     checker.users();
     if file.steps.is_empty() {
-        checker.problems.push(Problem::new(file.scenario.place, "the scenario has no steps").expected("at least one step"));
+        checker
+            .problems
+            .push(Problem::new(file.scenario.place, "the scenario has no steps").expected("at least one step"));
     }
     for (index, step) in file.steps.iter().enumerate() {
         checker.step(index, step);
@@ -134,8 +136,10 @@ impl<'f> Checker<'f> {
                     .is_some_and(|known| !known.participants.contains(&send.user.as_str()));
                 if stranger && send.refused.is_none() && self.is_user(&send.user) {
                     let what = format!("`{}` is not in `{}`", send.user.as_str(), send.to.as_str());
-                    self.problems
-                        .push(Problem::new(send.user.place, what).expected("a participant, or `refused: not_found` in this step"));
+                    self.problems.push(
+                        Problem::new(send.user.place, what)
+                            .expected("a participant, or `refused: not_found` in this step"),
+                    );
                 }
                 if let Some(id) = &send.id {
                     let known = KnownMessage {
@@ -276,35 +280,32 @@ impl<'f> Checker<'f> {
     }
 
     fn known_message(&mut self, index: usize, name: &At<Name>, conversation: Option<&At<Name>>) {
-        match self.messages.get(name.as_str()) {
-            Some(known) => {
-                if let Some(conversation) = conversation.filter(|wanted| wanted.as_str() != known.conversation) {
-                    let what = format!(
-                        "message `{}` is in `{}`, not in `{}`",
-                        name.as_str(),
-                        known.conversation,
-                        conversation.as_str()
-                    );
-                    self.problem(name.place, what);
-                }
+        if let Some(known) = self.messages.get(name.as_str()) {
+            if let Some(conversation) = conversation.filter(|wanted| wanted.as_str() != known.conversation) {
+                let what = format!(
+                    "message `{}` is in `{}`, not in `{}`",
+                    name.as_str(),
+                    known.conversation,
+                    conversation.as_str()
+                );
+                self.problem(name.place, what);
             }
-            None => {
-                let mut problem = match self.later_messages.get(name.as_str()) {
-                    Some((later, line)) if *later >= index => {
-                        let what = if *later == index {
-                            format!("message `{}` cannot speak of itself", name.as_str())
-                        } else {
-                            format!("message `{}` is sent later, in line {line}", name.as_str())
-                        };
-                        Problem::new(name.place, what)
-                    }
-                    _ => Problem::new(name.place, format!("there is no message `{}`", name.as_str()))
-                        .nearest(name.as_str(), self.messages.keys().copied()),
-                };
-                problem = problem.expected(listed("the `id` of a message sent before", self.messages.keys().copied()));
-                self.problems.push(problem);
-            }
+            return;
         }
+        let mut problem = match self.later_messages.get(name.as_str()) {
+            Some((later, line)) if *later >= index => {
+                let what = if *later == index {
+                    format!("message `{}` cannot speak of itself", name.as_str())
+                } else {
+                    format!("message `{}` is sent later, in line {line}", name.as_str())
+                };
+                Problem::new(name.place, what)
+            }
+            _ => Problem::new(name.place, format!("there is no message `{}`", name.as_str()))
+                .nearest(name.as_str(), self.messages.keys().copied()),
+        };
+        problem = problem.expected(listed("the `id` of a message sent before", self.messages.keys().copied()));
+        self.problems.push(problem);
     }
 
     /// The messages of an expectation: known, of this conversation, accepted, and none twice.
@@ -325,7 +326,9 @@ impl<'f> Checker<'f> {
         match given.iter().filter(|(_, is)| *is).count() {
             0 => self.problems.push(Problem::new(place, "nothing is expected here").expected(names)),
             1 => {}
-            _ => self.problems.push(Problem::new(place, "too much is expected here").expected(format!("only one of {names}"))),
+            _ => self
+                .problems
+                .push(Problem::new(place, "too much is expected here").expected(format!("only one of {names}"))),
         }
     }
 

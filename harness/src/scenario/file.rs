@@ -92,7 +92,7 @@ pub enum Step {
     Wait(Wait),
     /// Expect an acknowledgment of a message, as its sender saw it.
     ExpectAck(ExpectAck),
-    /// Expect what users have seen of a conversation, in the order they saw it.
+    /// Expect what users see of a conversation, in the conversation's order.
     ExpectView(ExpectView),
     /// Expect what `message:history` answers, oldest message first.
     ExpectHistory(ExpectHistory),

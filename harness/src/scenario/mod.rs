@@ -27,9 +27,9 @@ pub mod tree;
 use std::path::Path;
 
 pub use file::ScenarioFile;
-pub use problem::Refusal;
 pub use outcome::{RunReport, StepOutcome, StepResult, Verdict};
-pub use run::{RunOptions, play_tour, run};
+pub use problem::Refusal;
+pub use run::{RunOptions, play_tour, play_tour_at, run};
 
 /// The built-in tour: the scenario the desktop's "Play the tour" plays.
 pub const TOUR: &str = include_str!("../../../scenarios/tour.yaml");

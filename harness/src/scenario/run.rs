@@ -33,8 +33,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 const REST_LIMIT: Duration = Duration::from_secs(30);
 /// How often the history is asked again while it is not as expected.
 const HISTORY_POLL: Duration = Duration::from_millis(20);
-/// The tour's pace: people read along.
-const TOUR_PACE: Duration = Duration::from_millis(600);
+/// The tour's pace: the pause before each step that does something, so that people can read along.
+pub const TOUR_PACE: Duration = Duration::from_millis(600);
 
 /// How a scenario is run.
 #[derive(Clone, Debug, Default)]
@@ -146,9 +146,14 @@ pub enum TourError {
 
 /// Plays the built-in tour at a pace people can follow, in a conversation of its own; as often as one likes.
 pub async fn play_tour(world: Arc<World>) -> Result<(), TourError> {
+    play_tour_at(&world, Some(TOUR_PACE)).await
+}
+
+/// Like [`play_tour`], at another pace or without one.
+pub async fn play_tour_at(world: &World, pace: Option<Duration>) -> Result<(), TourError> {
     let scenario = Scenario::read("tour.yaml", super::TOUR)?;
-    let mut player = Player::new(&world, &scenario).await?;
-    for step in player.play(Some(TOUR_PACE), &mut |_| {}).await {
+    let mut player = Player::new(world, &scenario).await?;
+    for step in player.play(pace, &mut |_| {}).await {
         let reason = match step.outcome {
             StepOutcome::Passed | StepOutcome::Skipped => continue,
             StepOutcome::Failed { expected, found } => format!("expected {expected}, found {found}"),
@@ -234,15 +239,7 @@ impl<'w> Player<'w> {
         }
         let mut nonce = uuid::Uuid::new_v4().simple().to_string();
         nonce.truncate(8);
-        Ok(Self {
-            world,
-            scenario,
-            users,
-            conversations: HashMap::new(),
-            messages: HashMap::new(),
-            nonce,
-            sends: 0,
-        })
+        Ok(Self { world, scenario, users, conversations: HashMap::new(), messages: HashMap::new(), nonce, sends: 0 })
     }
 
     async fn play(&mut self, pace: Option<Duration>, on_step: &mut impl FnMut(&StepResult)) -> Vec<StepResult> {
@@ -280,9 +277,11 @@ impl<'w> Player<'w> {
             Step::ExpectView(expect) => self.expect_view(expect).await,
             Step::ExpectHistory(expect) => self.expect_history(expect).await,
             Step::Drop(user) => self.world.drop_connection(user).await.map_err(|error| inconclusive(&error)),
-            Step::Reconnect(user) => self.world.reconnect(user).await.map_err(|error| {
-                Trouble::failed(format!("{} to come back", user.as_str()), error.to_string())
-            }),
+            Step::Reconnect(user) => self
+                .world
+                .reconnect(user)
+                .await
+                .map_err(|error| Trouble::failed(format!("{} to come back", user.as_str()), error.to_string())),
             Step::Advance(by) => {
                 self.world.advance_clock(u64::try_from(by.0.as_millis()).unwrap_or(u64::MAX));
                 Ok(())
@@ -366,8 +365,7 @@ impl<'w> Player<'w> {
             reply_to,
         };
         let handle = user.send(request.clone()).await.map_err(|error| no_answer(&error))?;
-        let sent =
-            SentMessage { user, request, message_id: handle.message_id, sent_at: vec![handle.at] };
+        let sent = SentMessage { user, request, message_id: handle.message_id, sent_at: vec![handle.at] };
         // Known by its name from here on, whatever becomes of it.
         if let Some(id) = &send.id {
             self.messages.insert(id.to_string(), sent.clone());
@@ -409,7 +407,8 @@ impl<'w> Player<'w> {
         let seen = user.wait_for(*from, limit, matches).await;
         seen.map(drop).map_err(|error| match error {
             UserError::NotSeen { .. } => {
-                let others = user.look(|view| view.seen_from(*from).filter(|seen| seen.event.name() == wait.event.0).count());
+                let others =
+                    user.look(|view| view.seen_from(*from).filter(|seen| seen.event.name() == wait.event.0).count());
                 let found = match others {
                     0 => format!("no {} at all within {}", wait.event.0, short(limit)),
                     count => format!("{count} other {} within {}", wait.event.0, short(limit)),
@@ -473,7 +472,7 @@ impl<'w> Player<'w> {
                 Ok(()) => {}
                 Err(UserError::NotSeen { .. }) => {
                     let found = user.look(ids);
-                    let expected = format!("{} to see {}", id.as_str(), wanted.describe(self));
+                    let expected = format!("{} to see {}", id.as_str(), wanted.describe());
                     return Err(Trouble::failed(expected, self.names_of(&found)));
                 }
                 Err(error) => return Err(inconclusive(&error)),
@@ -499,12 +498,12 @@ impl<'w> Player<'w> {
             poll.tick().await;
             let found = history_of(user, conversation_id)
                 .await?
-                .map_err(|error| Trouble::failed(wanted.describe(self), refusal(&error)))?;
+                .map_err(|error| Trouble::failed(wanted.describe(), refusal(&error)))?;
             if wanted.is_met_by(&found) {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return Err(Trouble::failed(wanted.describe(self), self.names_of(&found)));
+                return Err(Trouble::failed(wanted.describe(), self.names_of(&found)));
             }
         }
     }
@@ -518,11 +517,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(
-        player: &Player<'_>,
-        exactly: Option<&[At<Name>]>,
-        contains: Option<&[At<Name>]>,
-    ) -> Result<Self, Trouble> {
+    fn of(player: &Player<'_>, exactly: Option<&[At<Name>]>, contains: Option<&[At<Name>]>) -> Result<Self, Trouble> {
         let list = exactly.or(contains).unwrap_or_default();
         let ids = list.iter().map(|name| player.message(name).map(|sent| sent.message_id)).collect::<Result<_, _>>()?;
         Ok(Self { ids, names: names(list), exactly: exactly.is_some() })
@@ -537,7 +532,7 @@ impl Wanted {
         self.ids.iter().all(|wanted| found.any(|id| id == wanted))
     }
 
-    fn describe(&self, _: &Player<'_>) -> String {
+    fn describe(&self) -> String {
         match (self.exactly, self.ids.is_empty()) {
             (true, true) => "nothing".to_owned(),
             (true, false) => format!("exactly {}", self.names),
@@ -549,22 +544,21 @@ impl Wanted {
 /// Whether a step does something, so that later steps rest on it.
 fn is_action(step: &Step) -> bool {
     match step {
-        Step::Create(_) | Step::Send(_) | Step::Retry(_) | Step::Drop(_) | Step::Reconnect(_) | Step::Advance(_) => true,
+        Step::Create(_) | Step::Send(_) | Step::Retry(_) | Step::Drop(_) | Step::Reconnect(_) | Step::Advance(_) => {
+            true
+        }
         Step::Wait(_) | Step::ExpectAck(_) | Step::ExpectView(_) | Step::ExpectHistory(_) | Step::Mark(_) => false,
     }
 }
 
 /// Waits for the outcome of one attempt: the `message_id` it was delivered with, or the refusal.
-async fn outcome_of(
-    sent: &SentMessage,
-    since: Instant,
-    attempt: u32,
-) -> Result<Result<MessageId, WireError>, Trouble> {
+async fn outcome_of(sent: &SentMessage, since: Instant, attempt: u32) -> Result<Result<MessageId, WireError>, Trouble> {
     let (temp_id, conversation_id) = (&sent.request.temp_id, sent.request.conversation_id);
     let found = |view: &UserView| {
         let by_ack = view.acks(temp_id, conversation_id).iter().filter(|seen| seen.at >= since).find_map(|seen| {
             match (seen.ack.state, seen.ack.message_id, &seen.ack.error) {
-                (AckState::Delivered, Some(message_id), _) => Some(Ok(message_id)),
+                // `persisted` says it too, when the connection broke before `delivered` came.
+                (AckState::Delivered | AckState::Persisted, Some(message_id), _) => Some(Ok(message_id)),
                 (AckState::Rejected, _, Some(error)) => Some(Err(error.clone())),
                 _ => None,
             }

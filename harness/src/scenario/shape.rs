@@ -94,10 +94,7 @@ fn shape_of(schema: &Value, root: &Value) -> Shape {
     }
     if is("string") {
         let format = schema["format"].as_str();
-        return words::FORMATS
-            .iter()
-            .find(|known| Some(known.name) == format)
-            .map_or(Shape::AnyText, Shape::Formatted);
+        return words::FORMATS.iter().find(|known| Some(known.name) == format).map_or(Shape::AnyText, Shape::Formatted);
     }
     Shape::Anything
 }
@@ -138,11 +135,19 @@ fn walk(node: &Node, shape: &Shape, of: &str, problems: &mut Vec<Problem>) {
             ),
         },
         Shape::List(item) => match &node.value {
-            NodeValue::List(nodes) => nodes.iter().for_each(|node| walk(node, item, &format!("an item of {of}"), problems)),
-            _ => problems.push(
-                Problem::new(node.place, format!("{of} is {}", node.found()))
-                    .expected(if matches!(**item, Shape::OneOf(_)) { "a list of steps, each led by `- `" } else { "a list such as [a, b]" }),
-            ),
+            NodeValue::List(nodes) => {
+                let of = format!("an item of {of}");
+                for node in nodes {
+                    walk(node, item, &of, problems);
+                }
+            }
+            _ => problems.push(Problem::new(node.place, format!("{of} is {}", node.found())).expected(
+                if matches!(**item, Shape::OneOf(_)) {
+                    "a list of steps, each led by `- `"
+                } else {
+                    "a list such as [a, b]"
+                },
+            )),
         },
         Shape::Fields(fields) => walk_fields(node, fields, of, problems),
         Shape::OneOf(variants) => walk_step(node, variants, problems),
@@ -209,14 +214,17 @@ fn walk_step(node: &Node, variants: &[(String, Shape)], problems: &mut Vec<Probl
             // The fields of a step that was not indented far enough; the step itself is reported as empty.
             None if index > 0 => {}
             None => problems.push(
-                Problem::new(key.place, format!("there is no step `{name}`")).nearest(&name, names()).expected(one_of(names())),
+                Problem::new(key.place, format!("there is no step `{name}`"))
+                    .nearest(&name, names())
+                    .expected(one_of(names())),
             ),
         }
     }
     if let Some((second, _)) = pairs.get(1) {
         problems.push(
-            Problem::new(second.place, "a step has one key")
-                .expected("the fields of a step two columns further in than its name, and each step led by its own `- `"),
+            Problem::new(second.place, "a step has one key").expected(
+                "the fields of a step two columns further in than its name, and each step led by its own `- `",
+            ),
         );
     } else if pairs.is_empty() {
         problems.push(Problem::new(node.place, "a step is empty").expected(expected()));

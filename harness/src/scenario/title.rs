@@ -22,7 +22,8 @@ pub(super) fn title(step: &Step) -> String {
         }
         Step::Send(send) => {
             let text = excerpt(&send.text, TEXT_MAX);
-            let reply = send.reply_to.as_ref().map_or_else(String::new, |name| format!(" in reply to {}", name.as_str()));
+            let reply =
+                send.reply_to.as_ref().map_or_else(String::new, |name| format!(" in reply to {}", name.as_str()));
             format!("{} sends \"{text}\" to {}{reply}{}", send.user.as_str(), send.to.as_str(), refused(&send.refused))
         }
         Step::Retry(retry) => format!("{} is sent again and stays one message", retry.message.as_str()),

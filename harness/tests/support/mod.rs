@@ -1,6 +1,6 @@
 //! Running the built program.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "support of tests; each test file uses a part of it")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The built program.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ackscope");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ackscope");
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// A command that keeps its key in `state` and knows no settings of this machine.
-pub fn ackscope(state: &Path) -> Command {
+pub(crate) fn ackscope(state: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env("XDG_STATE_HOME", state).env_remove("ACKSCOPE_BACKEND").env_remove("ACKSCOPE_LOG");
     command.current_dir(state).stdin(Stdio::null());
@@ -24,35 +24,35 @@ pub fn ackscope(state: &Path) -> Command {
 }
 
 /// Runs it with these arguments.
-pub fn run(state: &Path, args: &[&str]) -> Output {
+pub(crate) fn run(state: &Path, args: &[&str]) -> Output {
     ackscope(state).args(args).output().unwrap()
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// The exit code, with everything that was said when it is another one.
 #[track_caller]
-pub fn assert_exit(output: &Output, code: i32) {
+pub(crate) fn assert_exit(output: &Output, code: i32) {
     let said = || format!("stdout:\n{}\nstderr:\n{}", stdout(output), stderr(output));
     assert_eq!(output.status.code(), Some(code), "{}", said());
 }
 
 /// A server that was started with `serve --json`. Dropping it kills it.
-pub struct Server {
-    pub child: Child,
-    pub chat: String,
-    pub ui: String,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) chat: String,
+    pub(crate) ui: String,
     stdout: BufReader<std::process::ChildStdout>,
 }
 
 impl Server {
-    pub fn start(state: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(state: &Path, more: &[&str]) -> Self {
         let mut child = ackscope(state)
             .args(["serve", "--json", "--backend", "embedded", "--chat", "127.0.0.1:0", "--ui", "127.0.0.1:0"])
             .args(more)
@@ -69,13 +69,13 @@ impl Server {
     }
 
     /// Sends a signal, such as `KILL` or `TERM`, with the system's own `kill`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits until it has ended; gives its exit code and what it still printed.
-    pub fn ended(mut self, limit: Duration) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self, limit: Duration) -> (Option<i32>, String) {
         let deadline = Instant::now() + limit;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -92,7 +92,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // It may have ended already, which is as good.
+        self.child.kill().and_then(|()| self.child.wait()).ok();
     }
 }
