@@ -86,11 +86,13 @@ impl Tail {
         inner.told.insert(message_id, seq).is_none()
     }
 
-    /// The message is in the store (or will never be): no longer part of the overlay, still remembered by id.
-    pub fn settle(&self, conversation_id: ConversationId, message_id: MessageId) {
+    /// The message is in the store (or will never be): no longer part of the overlay, still remembered by id. False
+    /// when that was known: its confirmation came again.
+    pub fn settle(&self, conversation_id: ConversationId, message_id: MessageId) -> bool {
         let mut inner = self.inner.lock();
         let Some(known) = inner.known.get(&message_id).copied() else {
-            if inner.early.insert(message_id) {
+            let is_news = inner.early.insert(message_id);
+            if is_news {
                 inner.early_order.push_back(message_id);
             }
             if inner.early_order.len() > RECENT_MAX
@@ -98,17 +100,18 @@ impl Tail {
             {
                 inner.early.remove(&oldest);
             }
-            return;
+            return is_news;
         };
-        let Some(messages) = inner.unpersisted.get_mut(&conversation_id) else { return };
+        let Some(messages) = inner.unpersisted.get_mut(&conversation_id) else { return false };
         if messages.remove(&known.seq).is_none() {
-            return;
+            return false;
         }
         if messages.is_empty() {
             inner.unpersisted.remove(&conversation_id);
         }
         inner.unpersisted_count -= 1;
         inner.remember(message_id);
+        true
     }
 
     /// Where a message stands in the log, if this node remembers it.
@@ -189,8 +192,8 @@ mod tests {
         let tail = Tail::default();
         let first = message(1, 10);
         tail.insert(first.clone());
-        tail.settle(first.conversation_id, first.message_id);
-        tail.settle(first.conversation_id, first.message_id);
+        assert!(tail.settle(first.conversation_id, first.message_id));
+        assert!(!tail.settle(first.conversation_id, first.message_id));
         assert_eq!(tail.unpersisted(), 0);
         assert!(tail.find(first.conversation_id, first.message_id).is_none());
         assert_eq!(tail.known(first.message_id).map(|known| known.seq), Some(10));
@@ -203,8 +206,10 @@ mod tests {
     fn a_confirmation_that_comes_first_is_not_forgotten() {
         let tail = Tail::default();
         let first = message(1, 10);
-        tail.settle(first.conversation_id, first.message_id);
+        assert!(tail.settle(first.conversation_id, first.message_id));
+        assert!(!tail.settle(first.conversation_id, first.message_id));
         assert_eq!(tail.insert(first.clone()).seq, 10);
+        assert!(!tail.settle(first.conversation_id, first.message_id));
         assert_eq!(tail.unpersisted(), 0);
         assert!(tail.tell_once(first.message_id, 10));
     }

@@ -253,10 +253,14 @@ impl FanOut {
             Told::Settled(settled) => {
                 let known = self.tail.known(settled.message_id);
                 // The overlay lets go first: see `Acknowledgments::already`.
-                self.tail.settle(settled.conversation_id, settled.message_id);
+                let is_news = self.tail.settle(settled.conversation_id, settled.message_id);
                 match &settled.outcome {
                     Outcome::Persisted => self.acknowledgments.persisted(settled.message_id, known),
                     Outcome::Failed { .. } => self.acknowledgments.failed(settled.message_id, &persistence_failed()),
+                }
+                // A record that was persisted again is confirmed again; clients have heard of it.
+                if !is_news {
+                    return true;
                 }
                 0
             }

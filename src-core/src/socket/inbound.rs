@@ -19,6 +19,7 @@ use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, MessageHandler};
 use socketioxide::socket::Socket;
+use socketioxide::{SendError, SocketError};
 use socketioxide_core::Value;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -95,8 +96,12 @@ impl Inbound {
     /// Answers the ack callback; without one, a refusal is an `error` event.
     fn answer<T: Serialize>(connection: &Connection, ack: AckSender, wants_ack: bool, result: Result<T, WireError>) {
         if wants_ack {
-            if let Err(error) = ack.send(&Answer::from(result)) {
-                tracing::debug!(%error, connection = connection.id(), "an answer could not be written");
+            match ack.send(&Answer::from(result)) {
+                Ok(()) | Err(SendError::Socket(SocketError::Closed)) => {}
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => connection.fall_behind(),
+                Err(SendError::Serialize(error)) => {
+                    tracing::error!(%error, connection = connection.id(), "an answer cannot be written");
+                }
             }
         } else if let Err(error) = result {
             connection.emit(&ServerEvent::Error(error));

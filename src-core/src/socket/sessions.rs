@@ -81,7 +81,14 @@ impl Connection {
             }
             self.is_behind.store(false, Ordering::Relaxed);
         }
-        if !self.write(event) && !self.is_behind.swap(true, Ordering::Relaxed) {
+        if !self.write(event) {
+            self.fall_behind();
+        }
+    }
+
+    /// Something did not fit into the connection's queue.
+    pub fn fall_behind(&self) {
+        if !self.is_behind.swap(true, Ordering::Relaxed) {
             tracing::warn!(connection = self.id, user = %self.user, "a slow reader misses events");
         }
     }
