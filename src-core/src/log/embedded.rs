@@ -1490,6 +1490,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn partitions_take_turns_even_record_by_record() {
+        let (_scratch, log) = new_log();
+        for key in 0..400 {
+            log.publish(record(&key.to_string())).await.unwrap();
+        }
+        let mut consumer = log.subscribe("group", &[TOPIC]).await.unwrap();
+        let mut counts = [0; 8];
+        for _ in 0..80 {
+            counts[consumer.poll(1, PATIENCE).await.unwrap()[0].position.partition as usize] += 1;
+        }
+        assert_eq!(counts, [10; 8]);
+    }
+
+    #[tokio::test]
     async fn a_dropped_consumer_is_forgotten() {
         let (_scratch, log) = new_log();
         let start = log.end(TOPIC).await.unwrap();
