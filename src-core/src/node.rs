@@ -11,6 +11,7 @@ use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use socketioxide::SocketIo;
+use socketioxide::operators::BroadcastOperators;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
@@ -351,7 +352,7 @@ impl Node {
         let end = async {
             // The library forgets its sockets before it closes their transports; those that are still registered
             // would never be told and would keep the services, and with them the store, open for good.
-            let sockets = self.io.of(NAMESPACE).map(|namespace| namespace.sockets()).unwrap_or_default();
+            let sockets = self.io.of(NAMESPACE).map(BroadcastOperators::sockets).unwrap_or_default();
             self.io.close().await;
             for socket in sockets {
                 // One that is closed by now is what was wanted.

@@ -1,5 +1,7 @@
 //! A node on the embedded backend, in this process, for tests of the backend alone.
 
+#![expect(clippy::expect_used, reason = "a test that cannot be set up fails there")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +68,7 @@ impl TestNode {
 
     /// A token that holds for an hour of business time.
     pub fn token(&self, user: &str) -> String {
-        self.key.sign(&user.parse().expect("a user id"), self.clock.now(), Duration::from_secs(3_600))
+        self.key.sign(&user.parse().expect("a user id"), self.clock.now(), Duration::from_hours(1))
     }
 
     /// Connects a simulated user.

@@ -10,7 +10,7 @@ use ackscope_core::limits::Limits;
 use ackscope_core::log::Topic;
 use ackscope_core::node::Backend;
 use ackscope_harness::socketio::Pace;
-use ackscope_harness::users::SimulatedUser;
+use ackscope_harness::users::{SimulatedUser, UserView};
 use ackscope_protocol::wire::{AckState, SendMessage, ServerEvent};
 use ackscope_protocol::{ConversationId, ErrorCode};
 use ackscope_tests::faulty::{FaultyLog, FaultyMessages, POISON, PublishFault, SHORT_DEADLINE};
@@ -63,7 +63,7 @@ impl Scene {
         assert_eq!(stored, texts);
         self.ben.catch_up().await.unwrap();
         assert_eq!(self.ben.messages(self.group).len(), texts.len());
-        assert_eq!(self.ben.look(|view| view.duplicates()), 0);
+        assert_eq!(self.ben.look(UserView::duplicates), 0);
     }
 }
 
