@@ -1,5 +1,7 @@
 //! The desktop app in a real window, used with keyboard and eyes (S4).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::time::Duration;
 
 use ackscope_tests::screen::display::{Display, WindowId};
