@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_token_speaks_for_its_user_until_it_expires() {
         let key = TokenKey::generate();
-        let token = key.sign(&ana(), at(NOW), Duration::from_secs(60));
+        let token = key.sign(&ana(), at(NOW), Duration::from_mins(1));
         assert_eq!(key.verify(&token, at(NOW)), Ok(ana()));
         assert_eq!(key.verify(&token, at(NOW + 59_999)), Ok(ana()));
         assert_eq!(key.verify(&token, at(NOW + 60_000)), Err(TokenError::Expired));
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_another_key_signed_does_not_hold() {
-        let token = TokenKey::generate().sign(&ana(), at(NOW), Duration::from_secs(60));
+        let token = TokenKey::generate().sign(&ana(), at(NOW), Duration::from_mins(1));
         assert_eq!(TokenKey::generate().verify(&token, at(NOW)), Err(TokenError::Invalid));
     }
 
