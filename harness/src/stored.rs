@@ -37,14 +37,15 @@ async fn messages_of(backend: &Backend, conversation_id: ConversationId) -> Resu
     let mut messages = Vec::new();
     let mut before_seq = None;
     loop {
-        let page = backend.messages.history(conversation_id, None, before_seq, PAGE).await?;
-        let Some(oldest) = page.last().map(|message| message.seq) else { return Ok(messages) };
+        let page = backend.messages.history(conversation_id, None, None, before_seq, PAGE).await?;
+        let Some(oldest) = page.last().map(|stored| stored.message.seq) else { return Ok(messages) };
         // A store that gives the same page again would be asked for ever.
         if before_seq.is_some_and(|before| oldest >= before) {
             return Err(StoreError::Damaged("a page of messages does not go on where the one before ended".to_owned()));
         }
         before_seq = Some(oldest);
-        messages.extend(page.into_iter().filter_map(|message| {
+        messages.extend(page.iter().filter_map(|stored| {
+            let message = stored.view();
             Some(StoredMessage {
                 message_id: message.message_id,
                 sender: message.sender_id,

@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackscope_core::clients::ClientError;
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
 use ackscope_core::log::{LogError, Topic};
-use ackscope_core::node::{Backend, Node, NodeOptions, Roles, StartError};
+use ackscope_core::node::{Backend, Clients, Node, NodeOptions, Roles, StartError};
 use ackscope_core::token::TokenKey;
 use ackscope_protocol::control::{self, BackendKind};
 use ackscope_protocol::trace::Happening;
@@ -74,6 +75,9 @@ pub enum WorldError {
     /// The node did not start.
     #[error("the chat service could not start: {0}")]
     Node(#[from] StartError),
+    /// The media or the search service cannot be asked.
+    #[error("the services beside the backend: {0}")]
+    Services(#[from] ClientError),
     /// A user could not do it.
     #[error(transparent)]
     User(#[from] UserError),
@@ -152,6 +156,7 @@ impl World {
             name: "node-1".to_owned(),
             listen: options.chat,
             backend: backend.clone(),
+            clients: Clients::at(None, None)?,
             clock: clock.clone(),
             probe: recorder.probe(PROBE_QUEUE),
             token_key: token_key.clone(),

@@ -166,6 +166,20 @@ impl MessageId {
     }
 }
 
+impl MessageId {
+    /// The id of the copy that `sender` makes of `origin` in `conversation` under `temp_id`: forwarding again
+    /// gives the same ids, as sending again does.
+    pub fn derive_forward(sender: &UserId, conversation: ConversationId, temp_id: &TempId, origin: Self) -> Self {
+        let parts = [
+            sender.as_str().as_bytes(),
+            conversation.0.as_bytes(),
+            temp_id.as_str().as_bytes(),
+            origin.0.as_bytes().as_slice(),
+        ];
+        Self(derive("forward", &parts))
+    }
+}
+
 impl ConversationId {
     /// The id of the one direct conversation of two people; the order they are named in does not matter (S1.2).
     pub fn derive_direct(one: &UserId, other: &UserId) -> Self {

@@ -5,7 +5,12 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::limits::{CONVERSATION_PAGE_MAX, CURSOR_MAX_CHARS, HISTORY_PAGE_MAX, TEXT_MAX_CHARS, TITLE_MAX_CHARS};
+use unicode_segmentation::UnicodeSegmentation as _;
+
+use crate::limits::{
+    CONVERSATION_PAGE_MAX, CURSOR_MAX_CHARS, EMOJI_MAX_BYTES, FILE_NAME_MAX_CHARS, HISTORY_PAGE_MAX, TEXT_MAX_CHARS,
+    TITLE_MAX_CHARS,
+};
 
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $range:expr) => {
@@ -76,6 +81,50 @@ bounded_text! {
     Cursor, (1, CURSOR_MAX_CHARS)
 }
 
+bounded_text! {
+    /// The name of a file: 1–255 characters.
+    FileName, (1, FILE_NAME_MAX_CHARS)
+}
+
+/// An emoji of a reaction: exactly one grapheme, which may be several characters (S1.8).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Emoji(String);
+
+/// The text is no emoji of a reaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected one grapheme of at most {EMOJI_MAX_BYTES} bytes that can be seen")]
+pub struct EmojiError;
+
+impl Emoji {
+    /// Checks that it is one grapheme and that there is something to see.
+    pub fn new(text: impl Into<String>) -> Result<Self, EmojiError> {
+        let text = text.into();
+        let is_one = text.len() <= EMOJI_MAX_BYTES && text.graphemes(true).count() == 1;
+        if !is_one || text.chars().all(|c| c.is_whitespace() || c.is_control()) {
+            return Err(EmojiError);
+        }
+        Ok(Self(text))
+    }
+
+    /// The text within.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl Deref for Emoji {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Emoji {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 macro_rules! page_limit {
     ($(#[$doc:meta])* $name:ident, $max:expr) => {
         $(#[$doc])*
@@ -129,6 +178,17 @@ mod tests {
         assert!(MessageText::new("x".repeat(4_097)).is_err());
         assert!(MessageText::new("ä".repeat(4_097)).is_err());
         assert!(MessageText::new("").is_err());
+    }
+
+    #[test]
+    fn an_emoji_is_one_grapheme() {
+        for one in ["👍", "👩‍👩‍👧‍👦", "🇩🇪", "👍🏽", "e\u{301}", "x"] {
+            assert!(Emoji::new(one).is_ok(), "{one:?}");
+        }
+        let long = format!("e{}", "\u{301}".repeat(32));
+        for other in ["", "👍👍", "ab", " ", "\n", "\u{7}", &long] {
+            assert_eq!(Emoji::new(other), Err(EmojiError), "{other:?}");
+        }
     }
 
     #[test]

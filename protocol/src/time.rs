@@ -19,12 +19,19 @@ impl Timestamp {
     pub const MAX: Self = Self(*RANGE_MS.end());
 
     /// Clamps to the years 0001 to 9998.
-    pub fn from_millis(millis: i64) -> Self {
-        Self(millis.clamp(*RANGE_MS.start(), *RANGE_MS.end()))
+    pub const fn from_millis(millis: i64) -> Self {
+        // `Ord::clamp` is not const.
+        if millis < *RANGE_MS.start() {
+            Self(*RANGE_MS.start())
+        } else if millis > *RANGE_MS.end() {
+            Self(*RANGE_MS.end())
+        } else {
+            Self(millis)
+        }
     }
 
     /// Milliseconds since the Unix epoch.
-    pub fn as_millis(self) -> i64 {
+    pub const fn as_millis(self) -> i64 {
         self.0
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ErrorCode, WireError};
 use crate::ids::{ConversationId, MediaId, MessageId, TempId, UserId};
 use crate::limits::{MEDIA_MAX_ITEMS, PARTICIPANTS_MAX};
-use crate::text::{ConversationLimit, Cursor, HistoryLimit, MessageText, Title};
+use crate::text::{ConversationLimit, Cursor, Emoji, FileName, HistoryLimit, MessageText, Title};
 use crate::time::Timestamp;
 
 /// The Socket.IO namespace of the chat service.
@@ -504,7 +504,7 @@ pub struct React {
     /// Which.
     pub message_id: MessageId,
     /// One grapheme.
-    pub emoji: String,
+    pub emoji: Emoji,
 }
 
 /// `message:unreact`.
@@ -515,7 +515,7 @@ pub struct Unreact {
     /// Which.
     pub message_id: MessageId,
     /// One grapheme.
-    pub emoji: String,
+    pub emoji: Emoji,
 }
 
 /// Answer of `message:react` and `message:unreact`.
@@ -554,7 +554,7 @@ pub struct MessagePage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UploadUrl {
     /// The file's name.
-    pub file_name: String,
+    pub file_name: FileName,
     /// Its MIME type.
     pub content_type: String,
     /// Its size in bytes.

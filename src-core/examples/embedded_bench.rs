@@ -12,9 +12,10 @@ use ackscope_core::log::{EventLog, NewRecord, Position, Topic};
 use ackscope_core::repositories::MessageRepository;
 use ackscope_core::repositories::embedded::EmbeddedMessages;
 use ackscope_core::sqlite::{Durability, EmbeddedFile, EmbeddedOptions};
+use ackscope_core::state::{Change, MessageChange, PlacedChange};
 use ackscope_protocol::text::MessageText;
 use ackscope_protocol::wire::Message;
-use ackscope_protocol::{ConversationId, MessageId, Timestamp};
+use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
 use bytes::Bytes;
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
@@ -34,6 +35,8 @@ async fn main() -> Outcome<()> {
         flat_out(durability, Duration::from_secs(4)).await?;
         inserts(durability).await?;
     }
+    println!("\nHistory");
+    history().await?;
     Ok(())
 }
 
@@ -206,6 +209,68 @@ async fn inserts(durability: Durability) -> Outcome<()> {
         }
         let per_second = (bulk * rounds) as f64 / started.elapsed().as_secs_f64();
         report(&format!("insert_bulk of {bulk}: {per_second:.0} messages/s"), &mut latencies);
+    }
+    Ok(())
+}
+
+/// Pages of a conversation with a million messages, of which the viewer has hidden a hundred thousand in a row and,
+/// further down, every second one.
+async fn history() -> Outcome<()> {
+    const COUNT: u64 = 1_000_000;
+    const HIDDEN: u64 = 100_000;
+    const BULK: u64 = 1_000;
+    let scratch = scratch(Durability::ProcessCrash)?;
+    let store = EmbeddedMessages::new(Arc::clone(&scratch.file));
+    let conversation_id = ConversationId::from_uuid(Uuid::from_u128(1));
+    let message_id = |seq: u64| MessageId::from_uuid(Uuid::from_u128(u128::from(seq)));
+    let viewer: UserId = "ben".parse()?;
+
+    let mut inserted = Vec::new();
+    for bulk in 0..COUNT / BULK {
+        let messages = (bulk * BULK..(bulk + 1) * BULK)
+            .map(|seq| Ok(Message { message_id: message_id(seq), conversation_id, ..message(seq)? }))
+            .collect::<Outcome<Vec<_>>>()?;
+        let started = Instant::now();
+        store.insert_bulk(&messages).await?;
+        inserted.push(started.elapsed().as_micros() as u64);
+    }
+    report(&format!("insert_bulk of {BULK}, {COUNT} in all"), &mut inserted);
+
+    let in_a_row = COUNT - HIDDEN - 10..COUNT - 10;
+    let every_second = (COUNT / 2..COUNT / 2 + HIDDEN).step_by(2);
+    let hidden: Vec<PlacedChange> = in_a_row
+        .chain(every_second)
+        .map(|seq| {
+            let (message_id, by, at) = (message_id(seq), viewer.clone(), Timestamp::from_millis(0));
+            let change = MessageChange { message_id, conversation_id, by, at, what: Change::HiddenForMe };
+            PlacedChange { offset: seq, change }
+        })
+        .collect();
+    let mut applied = Vec::new();
+    for changes in hidden.chunks(BULK as usize) {
+        let started = Instant::now();
+        store.apply_bulk(changes).await?;
+        applied.push(started.elapsed().as_micros() as u64);
+    }
+    report(&format!("apply_bulk of {BULK}"), &mut applied);
+
+    for (what, before, viewer) in [
+        ("all, newest", None, None),
+        ("all, anywhere", Some(COUNT), None),
+        ("newest, across 100,000 hidden", None, Some(&viewer)),
+        ("every second one hidden", Some(COUNT / 2 + HIDDEN), Some(&viewer)),
+    ] {
+        let mut latencies = Vec::new();
+        for round in 0..1_000 {
+            let before = before.map(|before| before - round * 97);
+            let started = Instant::now();
+            let page = store.history(conversation_id, viewer, None, before, 100).await?;
+            latencies.push(started.elapsed().as_micros() as u64);
+            if page.len() != 100 {
+                return Err(format!("a page of {} messages", page.len()).into());
+            }
+        }
+        report(&format!("a page of 100: {what}"), &mut latencies);
     }
     Ok(())
 }

@@ -7,23 +7,36 @@ use ackscope_protocol::error::WireError;
 use ackscope_protocol::text::Cursor;
 use ackscope_protocol::trace::PermissionSource;
 use ackscope_protocol::wire::{
-    ConversationAnswer, ConversationChange, ConversationPage, CreateConversation, ListConversations,
+    AddParticipant, Conversation, ConversationAnswer, ConversationChange, ConversationPage, CreateConversation,
+    ListConversations, MuteConversation, Nothing, RemoveParticipant,
 };
-use ackscope_protocol::{ConversationId, ErrorCode, UserId};
-use tokio::sync::Notify;
+use ackscope_protocol::{ConversationId, ErrorCode, Timestamp, UserId};
+use moka::ops::compute::Op;
+use moka::sync::Cache;
 use uuid::Uuid;
 
-use crate::cache::{ConversationCache, Lookup};
+use crate::cache::{CacheError, ConversationCache, Lookup};
 use crate::clock::Clock;
+use crate::producers::{self, Outbox};
 use crate::record::ConversationUpdated;
+use crate::refusal;
 use crate::repositories::{
-    ConversationCursor, ConversationRepository, CreateOutcome, ParticipantRepository, StoreError, StoredConversation,
+    ConversationCursor, ConversationRepository, CreateOutcome, OutboxEntry, ParticipantRepository, StoreError,
+    StoredConversation, UpdateOutcome,
 };
-use crate::{producers, refusal, rules};
+use crate::rules::{self, Changed};
 
 /// How long a change waits for its record to be in the log before it answers anyway. Waiting keeps the order
 /// other people see: the conversation first, then its messages.
 const OUTBOX_PATIENCE: Duration = Duration::from_millis(250);
+/// How often a change is decided anew because somebody else changed the conversation meanwhile.
+const CONFLICTS_MAX: u32 = 16;
+/// How long a change tries to invalidate a cache that does not answer.
+const INVALIDATION_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between two of these tries.
+const INVALIDATION_PAUSE: Duration = Duration::from_millis(20);
+/// Conversations whose newest version this node remembers.
+const VERSIONS_MAX: u64 = 100_000;
 
 /// The conversation service.
 pub struct Conversations {
@@ -31,21 +44,22 @@ pub struct Conversations {
     participants: Arc<dyn ParticipantRepository>,
     cache: Arc<dyn ConversationCache>,
     clock: Clock,
-    outbox_written: Arc<Notify>,
-    outbox_published: Arc<Notify>,
+    outbox: Arc<Outbox>,
+    /// The newest version of a conversation this node has heard of. A cache entry below it is old, whatever became
+    /// of its invalidation: a removed participant is refused although the cache was unreachable at that moment.
+    versions: Cache<ConversationId, u64>,
 }
 
 impl Conversations {
-    /// A service on these repositories. The two signals connect it to the outbox relay.
+    /// A service on these repositories; what it changes goes through the outbox.
     pub fn new(
         repository: Arc<dyn ConversationRepository>,
         participants: Arc<dyn ParticipantRepository>,
         cache: Arc<dyn ConversationCache>,
         clock: Clock,
-        outbox_written: Arc<Notify>,
-        outbox_published: Arc<Notify>,
+        outbox: Arc<Outbox>,
     ) -> Self {
-        Self { repository, participants, cache, clock, outbox_written, outbox_published }
+        Self { repository, participants, cache, clock, outbox, versions: Cache::new(VERSIONS_MAX) }
     }
 
     /// The conversation with everybody in it, from the cache or else the store.
@@ -53,9 +67,20 @@ impl Conversations {
         &self,
         conversation_id: ConversationId,
     ) -> Result<(Option<Arc<StoredConversation>>, PermissionSource), StoreError> {
-        let ticket = match self.cache.get(conversation_id).await {
-            Ok(Lookup::Hit(conversation)) => return Ok((Some(conversation), PermissionSource::Cache)),
+        let mut lookup = self.cache.get(conversation_id).await;
+        if let Ok(Lookup::Hit(conversation)) = &lookup {
+            if conversation.version >= self.versions.get(&conversation_id).unwrap_or(0) {
+                return Ok((Some(Arc::clone(conversation)), PermissionSource::Cache));
+            }
+            lookup = match self.cache.invalidate(conversation_id).await {
+                Ok(()) => self.cache.get(conversation_id).await,
+                Err(error) => Err(error),
+            };
+        }
+        let ticket = match lookup {
             Ok(Lookup::Miss(ticket)) => Some(ticket),
+            // Somebody filled it meanwhile; the store knows best.
+            Ok(Lookup::Hit(_)) => None,
             // Without its cache the service is slower, not different.
             Err(error) => {
                 tracing::warn!(%error, "the cache failed, asking the store");
@@ -79,20 +104,44 @@ impl Conversations {
         conversation_id: ConversationId,
         version: u64,
     ) -> Result<Option<Arc<StoredConversation>>, StoreError> {
-        let (conversation, source) = self.load(conversation_id).await?;
-        let is_old = conversation.as_ref().is_none_or(|conversation| conversation.version < version);
-        if source == PermissionSource::Store || !is_old {
-            return Ok(conversation);
-        }
-        self.invalidate(conversation_id).await;
+        self.saw(conversation_id, version);
         Ok(self.load(conversation_id).await?.0)
     }
 
+    /// There is a version of the conversation: cache entries below it are not used any more. False when this or a
+    /// newer one was known.
+    pub fn saw(&self, conversation_id: ConversationId, version: u64) -> bool {
+        let outcome = self.versions.entry(conversation_id).and_compute_with(|known| match known {
+            Some(known) if *known.value() >= version => Op::Nop,
+            None if version == 0 => Op::Nop,
+            _ => Op::Put(version),
+        });
+        use moka::ops::compute::CompResult;
+        matches!(outcome, CompResult::Inserted(_) | CompResult::ReplacedWith(_))
+    }
+
     /// Removes the cache entry, so that the next reader asks the store.
-    pub async fn invalidate(&self, conversation_id: ConversationId) {
-        if let Err(error) = self.cache.invalidate(conversation_id).await {
-            tracing::warn!(%error, %conversation_id, "the cache could not be invalidated");
-        }
+    pub async fn invalidate(&self, conversation_id: ConversationId) -> Result<(), CacheError> {
+        self.cache.invalidate(conversation_id).await
+    }
+
+    /// Removes the cache entry of a conversation that was changed. A cache that does not answer is asked again for a
+    /// while; after that the consumer of the change goes on with it, and the caller cannot be told that all is done.
+    async fn invalidate_changed(&self, conversation: &StoredConversation) -> Result<(), WireError> {
+        let conversation_id = conversation.conversation_id;
+        self.saw(conversation_id, conversation.version);
+        let invalidated = tokio::time::timeout(INVALIDATION_LIMIT, async {
+            while let Err(error) = self.invalidate(conversation_id).await {
+                tracing::warn!(%error, %conversation_id, "the cache could not be invalidated, trying again");
+                tokio::time::sleep(INVALIDATION_PAUSE).await;
+            }
+        });
+        invalidated.await.map_err(|_| {
+            WireError::new(
+                ErrorCode::OutcomeUnknown,
+                "the change is stored, and other nodes may not know it yet; look at the conversation before you repeat it",
+            )
+        })
     }
 
     /// `conversation:create`.
@@ -100,30 +149,136 @@ impl Conversations {
         let now = self.clock.now();
         let new_id = ConversationId::from_uuid(Uuid::new_v4());
         let conversation = rules::new_conversation(caller, request, new_id, now)?;
-        let change = ConversationUpdated { change: ConversationChange::Created, conversation };
-        let entry = producers::outbox_entry(&change, now).map_err(|error| {
-            tracing::error!(%error, "a conversation cannot be written");
-            WireError::new(ErrorCode::Internal, "the conversation cannot be written")
-        })?;
+        let change = ConversationUpdated { change: ConversationChange::Created, subject: None, conversation };
+        let entry = self.outbox_entry(&change, now)?;
         let conversation = change.conversation;
 
         // Listens before the entry is written: the relay may be faster than this task.
-        let published = self.outbox_published.notified();
+        let published = self.outbox.expect(&entry);
         let outcome = self.repository.create(&conversation, std::slice::from_ref(&entry)).await;
         let conversation = match outcome.map_err(|error| refusal::store(&error))? {
             CreateOutcome::Exists(existing) => existing,
             CreateOutcome::Created => {
-                self.invalidate(conversation.conversation_id).await;
-                self.outbox_written.notify_one();
-                if tokio::time::timeout(OUTBOX_PATIENCE, published).await.is_err() {
-                    tracing::warn!("the log is slow: a conversation answers before its record is published");
-                }
+                self.outbox.wrote();
+                self.invalidate_changed(&conversation).await?;
+                self.be_patient(published).await;
                 conversation
             }
         };
         // `Exists` only happens to a direct conversation, and the caller is one of its two people.
-        let conversation = rules::conversation_for(&conversation, caller).ok_or_else(refusal::not_found)?;
-        Ok(ConversationAnswer { conversation })
+        self.answer(&conversation, caller)
+    }
+
+    /// `conversation:add_participant`.
+    pub async fn add_participant(
+        &self,
+        caller: &UserId,
+        request: &AddParticipant,
+    ) -> Result<ConversationAnswer, WireError> {
+        let AddParticipant { conversation_id, user_id, role } = request;
+        let role = role.unwrap_or(ackscope_protocol::wire::AddedRole::Member);
+        let rule = |before: Option<&_>, now| rules::add_participant(before, caller, user_id, role, now);
+        let conversation = self.change(*conversation_id, rule).await?;
+        self.answer(&conversation, caller)
+    }
+
+    /// `conversation:remove_participant`.
+    pub async fn remove_participant(
+        &self,
+        caller: &UserId,
+        request: &RemoveParticipant,
+    ) -> Result<ConversationAnswer, WireError> {
+        let RemoveParticipant { conversation_id, user_id } = request;
+        let rule = |before: Option<&_>, now| rules::remove_participant(before, caller, user_id, now).map(Some);
+        let conversation = self.change(*conversation_id, rule).await?;
+        self.answer(&conversation, caller)
+    }
+
+    /// `conversation:leave`.
+    pub async fn leave(&self, caller: &UserId, conversation_id: ConversationId) -> Result<Nothing, WireError> {
+        self.change(conversation_id, |before, now| rules::leave(before, caller, now).map(Some)).await?;
+        Ok(Nothing {})
+    }
+
+    /// `conversation:mute`.
+    pub async fn mute(&self, caller: &UserId, request: &MuteConversation) -> Result<ConversationAnswer, WireError> {
+        let rule = |before: Option<&_>, now| rules::mute(before, caller, request.duration_secs, now);
+        let conversation = self.change(request.conversation_id, rule).await?;
+        self.answer(&conversation, caller)
+    }
+
+    /// `conversation:unmute`.
+    pub async fn unmute(&self, caller: &UserId, id: ConversationId) -> Result<ConversationAnswer, WireError> {
+        let conversation = self.change(id, |before, _| rules::unmute(before, caller)).await?;
+        self.answer(&conversation, caller)
+    }
+
+    /// `conversation:archive` and `conversation:unarchive`.
+    pub async fn archive(
+        &self,
+        caller: &UserId,
+        conversation_id: ConversationId,
+        archived: bool,
+    ) -> Result<ConversationAnswer, WireError> {
+        let conversation = self.change(conversation_id, |before, _| rules::archive(before, caller, archived)).await?;
+        self.answer(&conversation, caller)
+    }
+
+    /// Changes a conversation by a rule and gives it as it is then. The rule decides on what the store holds, and
+    /// again when somebody else was faster; the store takes the change only on top of the version it was decided on.
+    async fn change(
+        &self,
+        conversation_id: ConversationId,
+        rule: impl Fn(Option<&StoredConversation>, Timestamp) -> Result<Option<Changed>, WireError>,
+    ) -> Result<StoredConversation, WireError> {
+        for _ in 0..CONFLICTS_MAX {
+            let before = self.repository.find(conversation_id).await.map_err(|error| refusal::store(&error))?;
+            let now = self.clock.now();
+            let Some(Changed { conversation, change, subject }) = rule(before.as_ref(), now)? else {
+                return before.ok_or_else(refusal::not_found);
+            };
+            let updated = ConversationUpdated { change, subject: Some(subject), conversation };
+            let entry = self.outbox_entry(&updated, now)?;
+            let conversation = updated.conversation;
+            let published = self.outbox.expect(&entry);
+            let outcome = self.repository.update(&conversation, std::slice::from_ref(&entry)).await;
+            match outcome.map_err(|error| refusal::store(&error))? {
+                UpdateOutcome::Conflict => {}
+                UpdateOutcome::Updated => {
+                    self.outbox.wrote();
+                    self.invalidate_changed(&conversation).await?;
+                    self.be_patient(published).await;
+                    return Ok(conversation);
+                }
+            }
+        }
+        Err(WireError::new(ErrorCode::Overloaded, "too many others change this conversation at the moment; try again"))
+    }
+
+    fn outbox_entry(&self, change: &ConversationUpdated, now: Timestamp) -> Result<OutboxEntry, WireError> {
+        producers::outbox_entry(change, now, Uuid::new_v4()).map_err(|error| {
+            tracing::error!(%error, "a conversation cannot be written");
+            WireError::new(ErrorCode::Internal, "the conversation cannot be written")
+        })
+    }
+
+    async fn be_patient(&self, published: producers::Expected) {
+        if !published.within(OUTBOX_PATIENCE).await {
+            tracing::warn!("the log is slow: a conversation answers before its record is published");
+        }
+    }
+
+    fn answer(&self, conversation: &StoredConversation, caller: &UserId) -> Result<ConversationAnswer, WireError> {
+        Ok(ConversationAnswer { conversation: self.view(conversation, caller).ok_or_else(refusal::not_found)? })
+    }
+
+    fn view(&self, conversation: &StoredConversation, viewer: &UserId) -> Option<Conversation> {
+        rules::conversation_for(conversation, viewer, self.clock.now())
+    }
+
+    /// The ids of the conversations the caller is in, at most `limit`.
+    pub async fn ids_of(&self, caller: &UserId, limit: u32) -> Result<Vec<ConversationId>, WireError> {
+        self.participants.conversation_ids_of(caller, limit).await.map_err(|error| refusal::store(&error))
     }
 
     /// `conversation:list`.
@@ -139,8 +294,7 @@ impl Conversations {
         let more = stored.len() > limit as usize;
         stored.truncate(limit as usize);
         let next_cursor = stored.last().filter(|_| more).map(write_cursor).transpose()?;
-        let conversations =
-            stored.iter().filter_map(|conversation| rules::conversation_for(conversation, caller)).collect();
+        let conversations = stored.iter().filter_map(|conversation| self.view(conversation, caller)).collect();
         Ok(ConversationPage { conversations, next_cursor })
     }
 }

@@ -8,9 +8,13 @@
 
 pub mod socket;
 
+pub mod changes;
 pub mod conversations;
+pub mod media;
 pub mod messages;
 pub mod rules;
+pub mod search;
+pub mod state;
 pub mod sync;
 
 pub mod messaging;
@@ -24,6 +28,7 @@ pub mod log;
 pub mod consumers;
 
 pub mod cache;
+pub mod clients;
 pub mod repositories;
 pub mod sqlite;
 

@@ -30,6 +30,8 @@ pub struct Limits {
     /// From the receipt of a `message:send` to its `delivered` or `rejected`: inside the budget of S1.5, so that
     /// a log that does not answer ends in `outcome_unknown` in time.
     pub send_deadline: Duration,
+    /// From the receipt of a `message:forward` to its answer; up to 50 copies take longer than one message.
+    pub forward_deadline: Duration,
     /// Of every other request; a store that does not answer in time is `store_unavailable`.
     pub request_deadline: Duration,
     /// Log records one `sync` looks at; the answer says when there is more.
@@ -53,6 +55,7 @@ impl Default for Limits {
             outbound_queue_max: 4_096,
             unpersisted_max: 100_000,
             send_deadline: Duration::from_millis(90),
+            forward_deadline: Duration::from_secs(1),
             request_deadline: Duration::from_secs(5),
             sync_scan_max: 2_000,
             ping_interval: Duration::from_secs(25),

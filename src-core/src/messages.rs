@@ -1,5 +1,6 @@
 //! The message service: permission, rules, the way into the log, history (S1.3–S1.5).
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,13 @@ use crate::clock::Clock;
 use crate::conversations::Conversations;
 use crate::limits::Limits;
 use crate::log::{EventLog, PublishError, Publishing};
+use crate::media::Media;
 use crate::messaging::{Acknowledgments, Begun, SendOutcome, Tracked};
 use crate::probe::Probe;
 use crate::record::{self, MessageSent};
 use crate::repositories::MessageRepository;
 use crate::socket::sessions::Connection;
+use crate::state::{Found, MessageState, StoredMessage};
 use crate::tail::{Known, Tail};
 use crate::{refusal, rules};
 
@@ -59,6 +62,8 @@ pub struct Messages {
     pub tail: Arc<Tail>,
     /// What senders are told.
     pub acknowledgments: Arc<Acknowledgments>,
+    /// Media of messages.
+    pub media: Arc<Media>,
     /// Business time.
     pub clock: Clock,
     /// The recorder's probe.
@@ -170,9 +175,7 @@ impl Messages {
         // Without the store the message is published all the same: its id is derived, so whoever reads it twice
         // knows it again.
         let is_known_new = match self.repository.find(tracked.message_id).await {
-            Ok(Some(Message { seq, created_at, .. })) => {
-                return Ok(Checked::Already(Known { seq, created_at }));
-            }
+            Ok(Some(found)) => return Ok(Checked::Already(known_from(&found))),
             Ok(None) => true,
             Err(error) => {
                 tracing::warn!(%error, "the store could not be asked whether a message was sent before");
@@ -181,18 +184,19 @@ impl Messages {
         };
 
         rules::has_content(request)?;
-        if !request.media.is_empty() {
-            return Err(WireError::new(ErrorCode::MediaUnavailable, "this version has no media service"));
-        }
         let parent = match request.reply_to {
-            Some(parent) => self.find(tracked.conversation_id, parent).await?,
             None => None,
+            Some(parent) => {
+                let found = self.find(tracked.conversation_id, parent).await?;
+                let parent = rules::message(found.as_ref(), tracked.conversation_id, connection.user())?.view();
+                rules::may_reply_to(&parent)?;
+                Some(parent)
+            }
         };
-        if request.reply_to.is_some() {
-            rules::may_reply_to(parent.as_ref(), tracked.conversation_id)?;
-        }
-        if self.tail.unpersisted() >= self.limits.unpersisted_max {
-            return Err(WireError::new(ErrorCode::Overloaded, "too many messages wait to be persisted; try again"));
+        self.has_room()?;
+        let media = self.media.check(connection.user(), &request.media).await?;
+        if !media.is_empty() {
+            self.probe.stage(tracked.message_id, || Stage::MediaChecked { items: media.len() as u32 });
         }
         let message = Message {
             message_id: tracked.message_id,
@@ -200,7 +204,7 @@ impl Messages {
             sender_id: connection.user().clone(),
             temp_id: Some(tracked.temp_id.clone()),
             text: request.text.clone(),
-            media: Vec::new(),
+            media,
             reply_to: request.reply_to,
             thread_root: parent.as_ref().map(rules::thread_root),
             created_at: self.clock.now(),
@@ -216,15 +220,89 @@ impl Messages {
         Ok(Checked::New { message: Box::new(message), conversation_version, is_known_new })
     }
 
-    /// A message of a conversation, wherever it is: delivered and not persisted, or in the store.
-    async fn find(&self, conversation_id: ConversationId, message_id: MessageId) -> Result<Option<Message>, WireError> {
+    /// Whether the overlay takes one more.
+    pub fn has_room(&self) -> Result<(), WireError> {
+        if self.tail.unpersisted() >= self.limits.unpersisted_max {
+            return Err(WireError::new(ErrorCode::Overloaded, "too many messages wait to be persisted; try again"));
+        }
+        Ok(())
+    }
+
+    /// A message of a conversation as it is now, wherever it is: delivered and not persisted, or in the store.
+    pub async fn find(
+        &self,
+        conversation_id: ConversationId,
+        message_id: MessageId,
+    ) -> Result<Option<Found>, WireError> {
+        let pending = self.tail.changes_of(conversation_id, Some(message_id));
+        let raw = self.find_raw(conversation_id, message_id).await?;
+        Ok(raw.map(|raw| pending.apply(message_id, raw)))
+    }
+
+    /// The same without the changes that the overlay holds.
+    pub async fn find_raw(
+        &self,
+        conversation_id: ConversationId,
+        message_id: MessageId,
+    ) -> Result<Option<Found>, WireError> {
         if let Some(message) = self.tail.find(conversation_id, message_id) {
-            return Ok(Some((*message).clone()));
+            return Ok(Some(Found::new((*message).clone(), MessageState::default())));
         }
         self.repository.find(message_id).await.map_err(|error| refusal::store(&error))
     }
 
-    /// `message:history`: the overlay of delivered messages merged with the store, newest first.
+    /// Several messages as they are now.
+    pub async fn find_many(
+        &self,
+        messages: &[(ConversationId, MessageId)],
+    ) -> Result<HashMap<MessageId, Found>, WireError> {
+        // The overlay of every conversation first, then the store.
+        let mut pending = HashMap::new();
+        let mut found = HashMap::new();
+        let mut others = Vec::new();
+        for (conversation_id, message_id) in messages {
+            pending.entry(*conversation_id).or_insert_with(|| self.tail.changes_of(*conversation_id, None));
+            match self.tail.find(*conversation_id, *message_id) {
+                Some(message) => {
+                    found.insert(*message_id, Found::new((*message).clone(), MessageState::default()));
+                }
+                None => others.push(*message_id),
+            }
+        }
+        if !others.is_empty() {
+            found.extend(self.repository.find_many(&others).await.map_err(|error| refusal::store(&error))?);
+        }
+        let as_of_now = |(message_id, found): (MessageId, Found)| match pending.get(&found.conversation_id()) {
+            Some(changes) => (message_id, changes.apply(message_id, found)),
+            None => (message_id, found),
+        };
+        Ok(found.into_iter().map(as_of_now).collect())
+    }
+
+    /// Which of these messages are there already, and whether it is certain that the others are not: without the
+    /// store they are published all the same, and whoever reads them twice knows them again.
+    pub async fn known_of(&self, message_ids: &[MessageId]) -> (HashSet<MessageId>, bool) {
+        let (mut known, others): (HashSet<MessageId>, Vec<MessageId>) = {
+            let is_known = |message_id: &MessageId| self.tail.known(*message_id).is_some();
+            let (known, others): (Vec<_>, Vec<_>) = message_ids.iter().copied().partition(is_known);
+            (known.into_iter().collect(), others)
+        };
+        if others.is_empty() {
+            return (known, true);
+        }
+        match self.repository.find_many(&others).await {
+            Ok(found) => {
+                known.extend(found.into_keys());
+                (known, true)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store could not be asked whether messages were sent before");
+                (known, false)
+            }
+        }
+    }
+
+    /// `message:history`: the overlay merged with the store, newest first, as the caller may see it.
     pub async fn history(&self, caller: &UserId, request: &History) -> Result<MessagePage, WireError> {
         let conversation_id = request.conversation_id;
         let (conversation, _) =
@@ -232,33 +310,78 @@ impl Messages {
         rules::participant(conversation.as_deref(), caller)?;
 
         let limit = request.limit.unwrap_or_default().get();
-        let before_seq = request.cursor.as_ref().map(read_cursor).transpose()?;
-        let in_thread = |message: &Message| {
-            request.thread.is_none_or(|root| message.message_id == root || message.thread_root == Some(root))
-        };
-        // The overlay first: what leaves it meanwhile is in the store already.
-        let overlay_limit = if request.thread.is_some() { usize::MAX } else { limit as usize + 1 };
-        let mut messages: Vec<Message> = self
-            .tail
-            .newest(conversation_id, before_seq, overlay_limit)
-            .iter()
-            .filter(|message| in_thread(message))
-            .map(|message| (**message).clone())
-            .collect();
-        let stored = self
-            .repository
-            .history(conversation_id, request.thread, before_seq, limit + 1)
-            .await
-            .map_err(|error| refusal::store(&error))?;
-        messages.extend(stored);
-        messages.sort_by_key(|message| std::cmp::Reverse(message.seq));
-        messages.dedup_by_key(|message| message.message_id);
-
+        let mut before_seq = request.cursor.as_ref().map(read_cursor).transpose()?;
+        let mut messages: Vec<Message> = Vec::new();
+        // One more than asked for says whether there is a next page. What the overlay hides makes a page shorter
+        // than asked for: then the next one fills it up.
+        let wanted = limit + 1;
+        loop {
+            let missing = wanted - messages.len() as u32;
+            let (page, last_seq) = self.page(caller, conversation_id, request.thread, before_seq, missing).await?;
+            messages.extend(page);
+            match last_seq {
+                Some(last_seq) if messages.len() < wanted as usize => before_seq = Some(last_seq),
+                _ => break,
+            }
+        }
         let more = messages.len() > limit as usize;
         messages.truncate(limit as usize);
         let next_cursor = messages.last().filter(|_| more).map(write_cursor).transpose()?;
         let messages = messages.iter().map(|message| rules::message_for(message, caller)).collect();
         Ok(MessagePage { messages, next_cursor })
+    }
+
+    /// Up to `limit` messages below `before_seq` that the caller sees, and the place up to which they were looked
+    /// for; `None` at the end of the conversation.
+    async fn page(
+        &self,
+        caller: &UserId,
+        conversation_id: ConversationId,
+        thread: Option<MessageId>,
+        before_seq: Option<u64>,
+        limit: u32,
+    ) -> Result<(Vec<Message>, Option<u64>), WireError> {
+        let in_thread = |message: &Message| {
+            thread.is_none_or(|root| message.message_id == root || message.thread_root == Some(root))
+        };
+        // The overlay first: what leaves it meanwhile is in the store already.
+        let pending = self.tail.changes_of(conversation_id, None);
+        let overlay_limit = if thread.is_some() { usize::MAX } else { limit as usize };
+        let mut found: Vec<StoredMessage> = self
+            .tail
+            .newest(conversation_id, before_seq, overlay_limit)
+            .iter()
+            .filter(|message| in_thread(message))
+            .map(|message| StoredMessage::from((**message).clone()))
+            .collect();
+        let stored = self
+            .repository
+            .history(conversation_id, Some(caller), thread, before_seq, limit)
+            .await
+            .map_err(|error| refusal::store(&error))?;
+        found.extend(stored);
+        found.sort_by_key(|stored| std::cmp::Reverse(stored.message.seq));
+        found.dedup_by_key(|stored| stored.message.message_id);
+        found.truncate(limit as usize);
+        let is_end = found.len() < limit as usize;
+        let last_seq = found.last().map(|stored| stored.message.seq).filter(|_| !is_end);
+        let visible = found.into_iter().filter_map(|stored| {
+            let StoredMessage { message, state } = stored;
+            let message_id = message.message_id;
+            match pending.apply(message_id, Found::new(message, state)) {
+                Found::There(stored) if !stored.is_hidden_from(caller) => Some(stored.view()),
+                Found::There(_) | Found::Gone { .. } => None,
+            }
+        });
+        Ok((visible.collect(), last_seq))
+    }
+}
+
+/// Where a message stands that the store knows.
+fn known_from(found: &Found) -> Known {
+    match found {
+        Found::There(stored) => Known { seq: stored.message.seq, created_at: stored.message.created_at },
+        Found::Gone { gone, .. } => Known { seq: gone.seq, created_at: gone.created_at },
     }
 }
 

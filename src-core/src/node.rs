@@ -13,26 +13,33 @@ use axum::serve::ListenerExt as _;
 use socketioxide::SocketIo;
 use socketioxide::operators::BroadcastOperators;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::ConversationCache;
 use crate::cache::embedded::EmbeddedCache;
+use crate::changes::MessageChanges;
+use crate::clients::{ClientError, ClientOptions, MediaClient, SearchClient};
 use crate::clock::Clock;
 use crate::consumers::conversation_persistence::{self, ConversationPersistence};
-use crate::consumers::fan_out::FanOut;
+use crate::consumers::fan_out::{self, FanOut};
+use crate::consumers::group::{self, Work};
+use crate::consumers::media_verification::{self, MediaVerification};
 use crate::consumers::message_persistence::{self, MessagePersistence};
+use crate::consumers::search_indexing::{self, SearchIndexing};
 use crate::conversations::Conversations;
 use crate::limits::Limits;
 use crate::log::embedded::{EmbeddedLog, LogOptions};
 use crate::log::{EventLog, LogError, Topic};
+use crate::media::{Media, MediaOptions};
 use crate::messages::Messages;
 use crate::messaging::Acknowledgments;
 use crate::probe::Probe;
-use crate::producers::{AcknowledgmentProducer, OutboxRelay};
+use crate::producers::{AcknowledgmentProducer, Outbox, OutboxRelay};
 use crate::repositories::embedded::{EmbeddedConversations, EmbeddedMessages, EmbeddedParticipants};
 use crate::repositories::{ConversationRepository, MessageRepository, ParticipantRepository};
+use crate::search::Search;
 use crate::socket::connect::Admission;
 use crate::socket::sessions::Sessions;
 use crate::sqlite::{EmbeddedError, EmbeddedFile, EmbeddedOptions};
@@ -89,6 +96,28 @@ impl Backend {
     }
 }
 
+/// The services beside the backend that a node asks (S1.7).
+#[derive(Clone)]
+pub struct Clients {
+    /// The media service.
+    pub media: Arc<MediaClient>,
+    /// The search service.
+    pub search: Arc<SearchClient>,
+    /// Settings of media in messages.
+    pub media_options: MediaOptions,
+}
+
+impl Clients {
+    /// Clients of the services at these addresses; without an address a service is unavailable for good.
+    pub fn at(media: Option<String>, search: Option<String>) -> Result<Self, ClientError> {
+        Ok(Self {
+            media: Arc::new(MediaClient::new(ClientOptions::media(media))?),
+            search: Arc::new(SearchClient::new(ClientOptions::search(search))?),
+            media_options: MediaOptions::default(),
+        })
+    }
+}
+
 /// Which parts of a node run (S5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {
@@ -112,6 +141,8 @@ pub struct NodeOptions {
     pub listen: SocketAddr,
     /// What it runs on.
     pub backend: Backend,
+    /// The services beside it.
+    pub clients: Clients,
     /// Business time.
     pub clock: Clock,
     /// The recorder's probe.
@@ -144,6 +175,10 @@ pub struct Services {
     pub conversations: Arc<Conversations>,
     /// The message service.
     pub messages: Arc<Messages>,
+    /// What happens to messages after they were sent.
+    pub changes: Arc<MessageChanges>,
+    /// `search:query`.
+    pub search: Search,
     /// `sync`.
     pub sync: SyncService,
 }
@@ -169,6 +204,12 @@ const CATCH_UP_LIMIT: Duration = Duration::from_mins(1);
 /// How long the parts of a node may take to end before they are dropped.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
+/// Runs a member of a consumer group until the node ends.
+fn spawn_group<W: Work + 'static>(tasks: &mut JoinSet<()>, work: W, log: &Arc<dyn EventLog>, stop: &CancellationToken) {
+    let (log, stop) = (Arc::clone(log), stop.clone());
+    tasks.spawn(async move { group::run(work, log.as_ref(), &stop).await });
+}
+
 /// A running node.
 pub struct Node {
     address: SocketAddr,
@@ -176,6 +217,7 @@ pub struct Node {
     cache: Arc<dyn ConversationCache>,
     sessions: Arc<Sessions>,
     tail: Arc<Tail>,
+    clients: Clients,
     io: SocketIo,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -184,21 +226,20 @@ pub struct Node {
 impl Node {
     /// Starts a node. When this returns, it takes connections.
     pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
-        let NodeOptions { name, listen, backend, clock, probe, token_key, limits, roles } = options;
+        let NodeOptions { name, listen, backend, clients, clock, probe, token_key, limits, roles } = options;
         let failed = |error| StartError::Listen { address: listen, error };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
 
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let (outbox_written, outbox_published) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let outbox = Arc::new(Outbox::default());
         let conversations = Arc::new(Conversations::new(
             Arc::clone(&backend.conversations),
             Arc::clone(&backend.participants),
             Arc::clone(&backend.cache),
             clock.clone(),
-            Arc::clone(&outbox_written),
-            Arc::clone(&outbox_published),
+            Arc::clone(&outbox),
         ));
         let tail = Arc::new(Tail::default());
         let sessions = Arc::new(Sessions::default());
@@ -208,8 +249,7 @@ impl Node {
         let relay = OutboxRelay {
             log: Arc::clone(&backend.log),
             conversations: Arc::clone(&backend.conversations),
-            written: outbox_written,
-            published: outbox_published,
+            outbox: Arc::clone(&outbox),
             stop: stop.clone(),
         };
         tasks.spawn(relay.run());
@@ -223,7 +263,7 @@ impl Node {
                 probe: probe.clone(),
                 stop: stop.clone(),
             };
-            tasks.spawn(persistence.run());
+            spawn_group(&mut tasks, persistence, &backend.log, &stop);
             let persistence = ConversationPersistence {
                 log: Arc::clone(&backend.log),
                 repository: Arc::clone(&backend.conversations),
@@ -231,41 +271,78 @@ impl Node {
                 clock: clock.clone(),
                 stop: stop.clone(),
             };
-            tasks.spawn(persistence.run());
-        }
-
-        let fan_out = FanOut {
-            log: Arc::clone(&backend.log),
-            conversations: Arc::clone(&conversations),
-            messages: Arc::clone(&backend.messages),
-            sessions: Arc::clone(&sessions),
-            acknowledgments: Arc::clone(&acknowledgments),
-            tail: Arc::clone(&tail),
-            probe: probe.clone(),
-            stop: stop.clone(),
-        };
-        let (caught_up, is_caught_up) = oneshot::channel();
-        if roles.socket {
-            tasks.spawn(fan_out.run(caught_up));
-            if tokio::time::timeout(CATCH_UP_LIMIT, is_caught_up).await.is_err() {
-                stop.cancel();
-                return Err(StartError::NotCaughtUp(CATCH_UP_LIMIT));
+            spawn_group(&mut tasks, persistence, &backend.log, &stop);
+            if clients.search.is_configured() {
+                let indexing = SearchIndexing {
+                    log: Arc::clone(&backend.log),
+                    client: Arc::clone(&clients.search),
+                    clock: clock.clone(),
+                    probe: probe.clone(),
+                    stop: stop.clone(),
+                };
+                spawn_group(&mut tasks, indexing, &backend.log, &stop);
+            }
+            if clients.media.is_configured() {
+                let verification = MediaVerification {
+                    log: Arc::clone(&backend.log),
+                    client: Arc::clone(&clients.media),
+                    messages: Arc::clone(&backend.messages),
+                    clock: clock.clone(),
+                    stop: stop.clone(),
+                };
+                spawn_group(&mut tasks, verification, &backend.log, &stop);
             }
         }
 
+        let media = Arc::new(Media {
+            client: Arc::clone(&clients.media),
+            conversations: Arc::clone(&conversations),
+            repository: Arc::clone(&backend.messages),
+            tail: Arc::clone(&tail),
+            options: clients.media_options,
+        });
         let messages = Arc::new(Messages {
             conversations: Arc::clone(&conversations),
             repository: Arc::clone(&backend.messages),
             log: Arc::clone(&backend.log),
             tail: Arc::clone(&tail),
             acknowledgments: Arc::clone(&acknowledgments),
+            media,
             clock: clock.clone(),
             probe: probe.clone(),
             limits: limits.clone(),
         });
+        let fan_out = FanOut {
+            log: Arc::clone(&backend.log),
+            conversations: Arc::clone(&conversations),
+            messages: Arc::clone(&messages),
+            sessions: Arc::clone(&sessions),
+            acknowledgments: Arc::clone(&acknowledgments),
+            tail: Arc::clone(&tail),
+            clock: clock.clone(),
+            probe: probe.clone(),
+            stop: stop.clone(),
+        };
+        let (caught_up, is_caught_up) = oneshot::channel();
+        if roles.socket {
+            tasks.spawn(fan_out.run(caught_up));
+            tasks.spawn(fan_out::settle_changes(Arc::clone(&backend.log), Arc::clone(&tail), stop.clone()));
+            if tokio::time::timeout(CATCH_UP_LIMIT, is_caught_up).await.is_err() {
+                stop.cancel();
+                return Err(StartError::NotCaughtUp(CATCH_UP_LIMIT));
+            }
+        }
+
+        let changes = Arc::new(MessageChanges {
+            messages: Arc::clone(&messages),
+            outbox_store: Arc::clone(&backend.conversations),
+            outbox,
+        });
+        let search = Search { client: Arc::clone(&clients.search), messages: Arc::clone(&messages) };
         let sync = SyncService {
             log: Arc::clone(&backend.log),
             conversations: Arc::clone(&conversations),
+            messages: Arc::clone(&messages),
             limits: limits.clone(),
         };
         let (layer, io) = SocketIo::builder()
@@ -286,6 +363,8 @@ impl Node {
             acknowledgments,
             conversations,
             messages,
+            changes,
+            search,
             sync,
         });
         let mut app = Router::new().route("/healthz", get(|| std::future::ready("ok")));
@@ -305,7 +384,7 @@ impl Node {
                 tracing::error!(%error, "the chat service ended");
             }
         });
-        Ok(Self { address, log: backend.log, cache: backend.cache, sessions, tail, io, stop, tasks })
+        Ok(Self { address, log: backend.log, cache: backend.cache, sessions, tail, clients, io, stop, tasks })
     }
 
     /// Where the chat service listens.
@@ -316,10 +395,15 @@ impl Node {
     /// How many records each consumer group has before it, by topic.
     pub async fn lag(&self) -> Result<Vec<(String, Topic, u64)>, LogError> {
         let mut lags = Vec::new();
-        for (group, topic) in [
-            (message_persistence::GROUP, Topic::MessageSent),
-            (conversation_persistence::GROUP, Topic::ConversationUpdated),
-        ] {
+        let mut groups = vec![(conversation_persistence::GROUP, Topic::ConversationUpdated)];
+        groups.extend(message_persistence::TOPICS.iter().map(|topic| (message_persistence::GROUP, *topic)));
+        if self.clients.search.is_configured() {
+            groups.extend(search_indexing::TOPICS.iter().map(|topic| (search_indexing::GROUP, *topic)));
+        }
+        if self.clients.media.is_configured() {
+            groups.extend(media_verification::TOPICS.iter().map(|topic| (media_verification::GROUP, *topic)));
+        }
+        for (group, topic) in groups {
             let ends = self.log.end(topic).await?;
             let committed = self.log.committed(group, topic).await?;
             let behind = |end: &crate::log::Position| {
@@ -339,6 +423,11 @@ impl Node {
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.sessions.count()
+    }
+
+    /// The clients of the services beside the backend, for figures.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     /// The cache, for figures.

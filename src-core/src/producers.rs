@@ -1,12 +1,14 @@
 //! Producers that are not on the path of a request: acknowledgments and the outbox (S1.6).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ackscope_protocol::Timestamp;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::Notify;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -120,16 +122,73 @@ const OUTBOX_BATCH: u32 = 100;
 /// written an entry and died.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Between those who write to the outbox and the relay that publishes it.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    written: Notify,
+    /// Who waits for an entry to be in the log, by the entry's `traceparent`, which no other entry has.
+    waiting: Mutex<HashMap<String, oneshot::Sender<()>>>,
+}
+
+/// An entry that will be published. Dropping it stops waiting.
+#[derive(Debug)]
+pub struct Expected {
+    outbox: Arc<Outbox>,
+    name: String,
+    published: oneshot::Receiver<()>,
+}
+
+impl Outbox {
+    /// Listens for the publication of an entry that is about to be written.
+    pub fn expect(self: &Arc<Self>, entry: &OutboxEntry) -> Expected {
+        let name = name_of(entry);
+        let (sender, published) = oneshot::channel();
+        self.waiting.lock().insert(name.clone(), sender);
+        Expected { outbox: Arc::clone(self), name, published }
+    }
+
+    /// There is something in the outbox.
+    pub fn wrote(&self) {
+        self.written.notify_one();
+    }
+
+    fn published(&self, names: &[String]) {
+        let mut waiting = self.waiting.lock();
+        for name in names {
+            if let Some(sender) = waiting.remove(name) {
+                // Nobody waits any more.
+                let (Ok(()) | Err(())) = sender.send(());
+            }
+        }
+    }
+}
+
+impl Expected {
+    /// Waits at most this long; false when it is not published by then.
+    pub async fn within(mut self, limit: Duration) -> bool {
+        matches!(tokio::time::timeout(limit, &mut self.published).await, Ok(Ok(())))
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.outbox.waiting.lock().remove(&self.name);
+    }
+}
+
+fn name_of(entry: &OutboxEntry) -> String {
+    let header = entry.headers.iter().find(|(name, _)| name == record::TRACEPARENT);
+    header.map(|(_, value)| value.clone()).unwrap_or_default()
+}
+
 /// Publishes what transactions left in the outbox, in order.
 pub struct OutboxRelay {
     /// The log.
     pub log: Arc<dyn EventLog>,
     /// Where the outbox is.
     pub conversations: Arc<dyn ConversationRepository>,
-    /// Somebody wrote an entry.
-    pub written: Arc<Notify>,
-    /// Entries were published.
-    pub published: Arc<Notify>,
+    /// Who writes to it and waits for it.
+    pub outbox: Arc<Outbox>,
     /// The node ends.
     pub stop: CancellationToken,
 }
@@ -142,18 +201,18 @@ impl OutboxRelay {
             match self.conversations.outbox(OUTBOX_BATCH).await {
                 Ok(entries) if entries.is_empty() => {
                     backoff = Backoff::new(self.stop.clone());
-                    let news = tokio::time::timeout(OUTBOX_INTERVAL, self.written.notified());
+                    let news = tokio::time::timeout(OUTBOX_INTERVAL, self.outbox.written.notified());
                     if self.stop.run_until_cancelled(news).await.is_none() {
                         return;
                     }
                 }
                 Ok(entries) => {
                     let outbox_ids: Vec<u64> = entries.iter().map(|entry| entry.outbox_id).collect();
-                    let records = entries.into_iter().map(record_of).collect();
-                    if !publish_all(self.log.as_ref(), records, &self.stop).await {
+                    let names: Vec<String> = entries.iter().map(name_of).collect();
+                    if !self.publish(entries).await {
                         return;
                     }
-                    self.published.notify_waiters();
+                    self.outbox.published(&names);
                     // When this fails the entries are published again: readers take the newest version.
                     if let Err(error) = self.conversations.outbox_done(&outbox_ids).await {
                         tracing::warn!(%error, "the outbox could not be cleared, its records will come again");
@@ -171,6 +230,28 @@ impl OutboxRelay {
             }
         }
     }
+
+    /// Publishes entries; those with one key one after the other, so that a failure does not change their order.
+    /// False when the node ends first.
+    async fn publish(&self, entries: Vec<OutboxEntry>) -> bool {
+        let mut by_key: Vec<Vec<NewRecord>> = Vec::new();
+        for entry in entries {
+            let record = record_of(entry);
+            match by_key.iter_mut().find(|records| records.first().is_some_and(|first| first.key == record.key)) {
+                Some(records) => records.push(record),
+                None => by_key.push(vec![record]),
+            }
+        }
+        let one_key = |records: Vec<NewRecord>| async {
+            for record in records {
+                if !publish_all(self.log.as_ref(), vec![record], &self.stop).await {
+                    return false;
+                }
+            }
+            true
+        };
+        join_all(by_key.into_iter().map(one_key)).await.into_iter().all(|published| published)
+    }
 }
 
 fn record_of(entry: OutboxEntry) -> NewRecord {
@@ -178,8 +259,12 @@ fn record_of(entry: OutboxEntry) -> NewRecord {
 }
 
 /// An outbox entry that carries a payload.
-pub fn outbox_entry<T: record::Payload>(payload: &T, at: Timestamp) -> Result<OutboxEntry, record::RecordError> {
-    let record = record::encode(payload, at, Uuid::new_v4())?;
+pub fn outbox_entry<T: record::Payload>(
+    payload: &T,
+    at: Timestamp,
+    trace_id: Uuid,
+) -> Result<OutboxEntry, record::RecordError> {
+    let record = record::encode(payload, at, trace_id)?;
     Ok(OutboxEntry {
         outbox_id: 0,
         topic: record.topic,

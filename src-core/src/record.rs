@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::log::{NewRecord, Record, Topic};
 use crate::repositories::StoredConversation;
+use crate::state::MessageChange;
 
 /// Version of the envelope. A reader refuses what it does not know; the record then goes to the dead letters.
 pub const ENVELOPE_VERSION: u32 = 1;
@@ -30,7 +31,7 @@ pub struct Envelope<T> {
 /// A payload and the topic it travels on.
 pub trait Payload: Serialize + DeserializeOwned {
     /// The topic.
-    const TOPIC: Topic;
+    fn topic(&self) -> Topic;
     /// The conversation it belongs to: the record's key.
     fn conversation_id(&self) -> ConversationId;
 }
@@ -45,7 +46,8 @@ pub struct MessageSent {
     /// Whether the store was asked, before publishing, and did not have the message. When it could not be
     /// asked, a reader that does not know the message asks before it tells anybody.
     pub is_known_new: bool,
-    /// The connection that sent it, as `node/connection`: it gets ACKs and not `message:new`.
+    /// The connection that sent it, as `node/connection`: it gets ACKs and not `message:new`. Empty for a copy
+    /// made by a forward, which gets no ACKs.
     pub origin: String,
 }
 
@@ -85,26 +87,44 @@ pub struct MessageDelivered {
 pub struct ConversationUpdated {
     /// What changed.
     pub change: ConversationChange,
+    /// Whom it is about: who came, left or changed its settings. Nobody when the conversation is new.
+    #[serde(default)]
+    pub subject: Option<UserId>,
     /// The conversation after the change, whole.
     pub conversation: StoredConversation,
 }
 
+impl Payload for MessageChange {
+    fn topic(&self) -> Topic {
+        Self::topic(self)
+    }
+    fn conversation_id(&self) -> ConversationId {
+        self.conversation_id
+    }
+}
+
 impl Payload for MessageSent {
-    const TOPIC: Topic = Topic::MessageSent;
+    fn topic(&self) -> Topic {
+        Topic::MessageSent
+    }
     fn conversation_id(&self) -> ConversationId {
         self.message.conversation_id
     }
 }
 
 impl Payload for MessageDelivered {
-    const TOPIC: Topic = Topic::MessageDelivered;
+    fn topic(&self) -> Topic {
+        Topic::MessageDelivered
+    }
     fn conversation_id(&self) -> ConversationId {
         self.conversation_id
     }
 }
 
 impl Payload for ConversationUpdated {
-    const TOPIC: Topic = Topic::ConversationUpdated;
+    fn topic(&self) -> Topic {
+        Topic::ConversationUpdated
+    }
     fn conversation_id(&self) -> ConversationId {
         self.conversation.conversation_id
     }
@@ -126,7 +146,7 @@ pub fn encode<T: Payload>(payload: &T, at: Timestamp, trace_id: Uuid) -> Result<
     let envelope = Envelope { version: ENVELOPE_VERSION, at, data: payload };
     let value = serde_json::to_vec(&envelope).map_err(|error| RecordError::Unreadable(error.to_string()))?;
     Ok(NewRecord {
-        topic: T::TOPIC,
+        topic: payload.topic(),
         key: payload.conversation_id().to_string(),
         headers: vec![(TRACEPARENT.to_owned(), traceparent(trace_id))],
         value: Bytes::from(value),
@@ -146,7 +166,13 @@ pub fn decode<T: Payload>(record: &Record) -> Result<Envelope<T>, RecordError> {
         version: u32,
     }
     match serde_json::from_slice::<Envelope<T>>(&record.value) {
-        Ok(envelope) if envelope.version == ENVELOPE_VERSION => Ok(envelope),
+        Ok(envelope) if envelope.version == ENVELOPE_VERSION => {
+            let topic = envelope.data.topic();
+            if topic != record.position.topic {
+                return Err(RecordError::Unreadable(format!("it belongs on {topic}")));
+            }
+            Ok(envelope)
+        }
         Ok(envelope) => Err(RecordError::Version(envelope.version)),
         // A later version may have another shape: then its number is the better reason.
         Err(error) => match serde_json::from_slice::<Version>(&record.value) {

@@ -12,6 +12,11 @@ pub fn not_found() -> WireError {
     WireError::new(ErrorCode::NotFound, "there is no such conversation or message here for you")
 }
 
+/// The message is deleted, for everybody or for the caller.
+pub fn already_deleted() -> WireError {
+    WireError::new(ErrorCode::AlreadyDeleted, "the message is deleted")
+}
+
 /// The answer when the store failed.
 pub fn store(error: &StoreError) -> WireError {
     tracing::warn!(%error, "the store failed");
@@ -43,6 +48,17 @@ pub fn publish(error: &PublishError) -> WireError {
             ErrorCode::OutcomeUnknown,
             "the event log did not confirm in time; sending again with the same temp_id is safe",
         ),
+    }
+}
+
+/// The answer when the event log did not take a change of a message. Repeating a change is safe.
+pub fn publish_change(error: &PublishError) -> WireError {
+    match error {
+        PublishError::OutcomeUnknown => WireError::new(
+            ErrorCode::OutcomeUnknown,
+            "the event log did not confirm the change in time; repeating it is safe",
+        ),
+        error => publish(error),
     }
 }
 

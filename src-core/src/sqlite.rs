@@ -26,7 +26,10 @@ pub const APPLICATION_ID: i32 = 0x4143_4b53;
 
 /// One list of statements for each schema version, from version 1 on. Only ever appended to: files that were
 /// written by an earlier release are brought up to date by the lists they have not seen yet.
-const SCHEMA: &[&[&str]] = &[&[crate::log::embedded::SCHEMA_V1, crate::repositories::embedded::SCHEMA_V1]];
+const SCHEMA: &[&[&str]] = &[
+    &[crate::log::embedded::SCHEMA_V1, crate::repositories::embedded::SCHEMA_V1],
+    &[crate::repositories::embedded::SCHEMA_V2],
+];
 
 /// Most jobs in one transaction. More would only delay the first one's answer.
 const BATCH_MAX_JOBS: usize = 512;
@@ -44,7 +47,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(30);
 /// How long a connection waits for a lock of another one. The connections of one file hardly ever contend.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept for each connection; more than there are different statements.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 128;
 
 /// What survives what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -826,8 +829,53 @@ mod tests {
         Connection::open(scratch.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let before = fs::read(scratch.path()).unwrap();
         let refused = scratch.open(EmbeddedOptions::default()).unwrap_err();
-        assert!(matches!(refused, EmbeddedError::TooNew { found: 99, known: 1, .. }), "{refused}");
+        assert!(matches!(refused, EmbeddedError::TooNew { found: 99, known: 2, .. }), "{refused}");
         assert_eq!(fs::read(scratch.path()).unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_the_first_version_is_brought_up_to_date() {
+        let scratch = Scratch::new();
+        let connection = Connection::open(scratch.path()).unwrap();
+        for statements in SCHEMA[0] {
+            connection.execute_batch(statements).unwrap();
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let item =
+            |number| format!(r#"{{"media_id":"00000000-0000-0000-0000-00000000000{number}","media_state":"x"}}"#);
+        let (one, two) = (item(1), item(2));
+        let documents = [
+            format!(r#"{{"media":[{one},{two},{one}],"deleted":null}}"#),
+            r#"{"media":[],"deleted":null}"#.to_owned(),
+            format!(r#"{{"media":[{one}]}}"#),
+            format!(r#"{{"media":[{one}],"deleted":{{"by":"ana"}}}}"#),
+            "no JSON".to_owned(),
+            r#"{"media":[5,{"media_id":"no id"},{}]}"#.to_owned(),
+            r#"{"media":"none"}"#.to_owned(),
+            "[]".to_owned(),
+        ];
+        for (seq, document) in (0_i64..).zip(&documents) {
+            connection
+                .execute("INSERT INTO messages VALUES (?1, x'0c', ?1, NULL, ?2)", rusqlite::params![seq, document])
+                .unwrap();
+        }
+        connection.execute("INSERT INTO messages VALUES (x'ff', x'0c', 99, NULL, x'ff')", []).unwrap();
+        drop(connection);
+
+        for _ in 0..2 {
+            let file = scratch.file();
+            let found = file.read(|connection| -> Result<(i32, Vec<String>), FileError> {
+                let mut statement = connection.prepare(
+                    "SELECT hex(media_id) || ' ' || seq FROM message_media WHERE conversation_id = x'0c' ORDER BY 1",
+                )?;
+                let media = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+                Ok((connection.query_row("PRAGMA user_version", [], |row| row.get(0))?, media))
+            });
+            let zeros = "0".repeat(31);
+            let expected = vec![format!("{zeros}1 0"), format!("{zeros}1 2"), format!("{zeros}2 0")];
+            assert_eq!(found.await.unwrap(), (2, expected));
+        }
     }
 
     #[test]

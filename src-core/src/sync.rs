@@ -2,7 +2,7 @@
 //!
 //! A cursor is a place in every partition of the topics that clients hear of, so it holds on every node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ackscope_protocol::error::{ErrorCode, WireError};
@@ -14,11 +14,12 @@ use crate::consumers::fan_out::{FAN_OUT_TOPICS, Told, event_for};
 use crate::conversations::Conversations;
 use crate::limits::Limits;
 use crate::log::{EventLog, LogError, Position, Record};
+use crate::messages::Messages;
+use crate::refusal;
 use crate::repositories::StoredConversation;
-use crate::{refusal, rules};
 
 /// Leads every cursor; another number is another layout.
-const CURSOR_VERSION: &str = "s1";
+const CURSOR_VERSION: &str = "s2";
 
 /// Answers `sync`.
 pub struct SyncService {
@@ -26,6 +27,8 @@ pub struct SyncService {
     pub log: Arc<dyn EventLog>,
     /// Who may see it.
     pub conversations: Arc<Conversations>,
+    /// The messages as they are now.
+    pub messages: Arc<Messages>,
     /// How much one answer looks at.
     pub limits: Limits,
 }
@@ -41,14 +44,31 @@ impl SyncService {
 
         let (records, more) = self.records(&mut next, &ends).await.map_err(|error| refusal::log(&error))?;
         let mut conversations = HashMap::new();
-        let mut events = Vec::new();
+        let mut missed = Vec::new();
         for record in &records {
             // What does not read is in the dead letters by now; there is nothing in it to tell.
             let Ok(told) = Told::read(record) else { continue };
-            let conversation = self.conversation(&mut conversations, told.conversation_id()).await?;
-            let Ok(_) = rules::participant(conversation.as_deref(), caller) else { continue };
-            events.extend(conversation.iter().filter_map(|conversation| event_for(&told, conversation, caller)));
-            events.extend(own_acknowledgment(&told, caller));
+            let conversation = match &told {
+                // Those it concerned then are told, also the one who is no longer in it.
+                Told::Changed(_) => None,
+                Told::Sent { .. } | Told::Happened(_) | Told::Settled(_) => {
+                    self.conversation(&mut conversations, told.conversation_id()).await?
+                }
+            };
+            if told.audience(conversation.as_deref()).contains(&caller) {
+                missed.push(told);
+            }
+        }
+        // Messages are told as they are now: what is deleted by now does not come back this way.
+        let about = |told: &Told| Some((told.conversation_id(), told.message_id()?));
+        let ids: HashSet<_> = missed.iter().filter_map(about).collect();
+        let found = self.messages.find_many(&ids.into_iter().collect::<Vec<_>>()).await?;
+        let now = self.messages.clock.now();
+        let mut events = Vec::new();
+        for told in &missed {
+            let found = told.message_id().and_then(|message_id| found.get(&message_id));
+            events.extend(event_for(told, found, caller, now));
+            events.extend(own_acknowledgment(told, caller));
         }
         Ok(SyncAnswer { events, cursor: write_cursor(&next)?, more })
     }
@@ -161,14 +181,14 @@ mod tests {
     fn a_cursor_reads_back() {
         let ends = [at(0, 300), at(1, 0)];
         let cursor = write_cursor(&[at(0, 255), at(1, 0)]).unwrap();
-        assert_eq!(&*cursor, "s1.ff.0");
+        assert_eq!(&*cursor, "s2.ff.0");
         assert_eq!(read_cursor(&cursor, &ends).unwrap(), [at(0, 255), at(1, 0)]);
     }
 
     #[test]
     fn what_is_no_cursor_of_this_log_is_refused() {
         let ends = [at(0, 5), at(1, 5)];
-        for bad in ["s1", "s1.1", "s1.1.2.3", "s2.1.1", "s1.6.0", "s1.-1.0", "s1.zz.0", "x"] {
+        for bad in ["s2", "s2.1", "s2.1.2.3", "s1.1.1", "s2.6.0", "s2.-1.0", "s2.zz.0", "x"] {
             assert!(read_cursor(&Cursor::new(bad).unwrap(), &ends).is_err(), "{bad}");
         }
     }

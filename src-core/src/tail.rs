@@ -1,15 +1,24 @@
-//! What this node knows of the end of the log: messages that are delivered and not yet persisted, so that the
-//! rules find them at once (S1.3), and the ids of recent ones, so that a repeated record is told once.
+//! What this node knows of the end of the log: messages that are delivered and not yet persisted, and changes of
+//! messages that are not in the store yet, so that the rules see them at once (S1.3); and the ids of recent messages,
+//! so that a repeated record is told once.
 //!
-//! It is filled by this node's own publishes and by its reading of `message.sent`, and emptied by
-//! `message.delivered`. It is rebuilt from the log when a node starts.
+//! It is filled by this node's own publishes and by its reading of the log. Messages leave it with their
+//! `message.delivered`, changes when the persistence group has committed past them. It is rebuilt from the log when
+//! a node starts.
+//!
+//! What leaves the overlay is in the store already. So a reader takes the overlay first and the store after that; what
+//! it then has twice does no harm.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use ackscope_protocol::wire::Message;
-use ackscope_protocol::{ConversationId, MessageId, Timestamp};
+use ackscope_protocol::{ConversationId, MediaId, MessageId, Timestamp};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::log::{Position, Topic};
+use crate::state::{Found, PlacedChange};
 
 /// How many persisted messages are remembered by id. Older ones are found in the store.
 const RECENT_MAX: usize = 100_000;
@@ -23,6 +32,25 @@ pub struct Known {
     pub created_at: Timestamp,
 }
 
+/// Topic, partition and offset of a change.
+type ChangePlace = (Topic, u32, u64);
+
+/// The changes of one conversation that may not be in the store yet, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct PendingChanges {
+    changes: HashMap<MessageId, Vec<Arc<PlacedChange>>>,
+}
+
+impl PendingChanges {
+    /// What was found, after these changes.
+    pub fn apply(&self, message_id: MessageId, found: Found) -> Found {
+        match self.changes.get(&message_id) {
+            Some(changes) => found.after(changes.iter().map(AsRef::as_ref)),
+            None => found,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     known: HashMap<MessageId, Known>,
@@ -30,6 +58,10 @@ struct Inner {
     recent: VecDeque<MessageId>,
     unpersisted: HashMap<ConversationId, BTreeMap<u64, Arc<Message>>>,
     unpersisted_count: usize,
+    /// Changes that may not be in the store yet, by where they stand in the log.
+    changes: BTreeMap<ChangePlace, Arc<PlacedChange>>,
+    /// The same, by message.
+    changes_of: HashMap<ConversationId, HashMap<MessageId, BTreeSet<ChangePlace>>>,
     /// Messages this node's reader of the log has told its sockets of.
     told: HashMap<MessageId, u64>,
     /// Settled before this node's reader came to them: their confirmation travels on another partition.
@@ -53,6 +85,8 @@ impl Inner {
 #[derive(Debug, Default)]
 pub struct Tail {
     inner: Mutex<Inner>,
+    /// Messages came in.
+    grown: Notify,
 }
 
 impl Tail {
@@ -70,7 +104,92 @@ impl Tail {
         }
         inner.unpersisted.entry(message.conversation_id).or_default().insert(message.seq, Arc::new(message));
         inner.unpersisted_count += 1;
+        drop(inner);
+        self.grown.notify_waiters();
         known
+    }
+
+    /// Waits until this node knows all these messages. The caller sets the limit.
+    pub async fn wait_for(&self, message_ids: &[MessageId]) {
+        loop {
+            let grown = self.grown.notified();
+            tokio::pin!(grown);
+            // Listens before it looks.
+            grown.as_mut().enable();
+            {
+                let inner = self.inner.lock();
+                if message_ids.iter().all(|message_id| inner.known.contains_key(message_id)) {
+                    return;
+                }
+            }
+            grown.await;
+        }
+    }
+
+    /// A change is in the log. False when this node knew that.
+    pub fn insert_change(&self, position: Position, change: PlacedChange) -> bool {
+        let place = (position.topic, position.partition, position.offset);
+        let (conversation_id, message_id) = (change.change.conversation_id, change.change.message_id);
+        let mut inner = self.inner.lock();
+        if inner.changes.insert(place, Arc::new(change)).is_some() {
+            return false;
+        }
+        inner.changes_of.entry(conversation_id).or_default().entry(message_id).or_default().insert(place);
+        true
+    }
+
+    /// The store has every change before these places. Those of a message that is still in the overlay stay with it:
+    /// a reader who finds the message here does not look into the store.
+    pub fn settle_changes(&self, committed: &[Position]) {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        for Position { topic, partition, offset } in committed {
+            let done: Vec<ChangePlace> = inner
+                .changes
+                .range((*topic, *partition, 0)..(*topic, *partition, *offset))
+                .map(|(place, _)| *place)
+                .collect();
+            for place in done {
+                let Some(placed) = inner.changes.get(&place) else { continue };
+                let (conversation_id, message_id) = (placed.change.conversation_id, placed.change.message_id);
+                let known = inner.known.get(&message_id).map(|known| known.seq);
+                let messages = inner.unpersisted.get(&conversation_id);
+                if known.zip(messages).is_some_and(|(seq, messages)| messages.contains_key(&seq)) {
+                    continue;
+                }
+                inner.changes.remove(&place);
+                let Some(of_conversation) = inner.changes_of.get_mut(&conversation_id) else { continue };
+                if let Some(places) = of_conversation.get_mut(&message_id) {
+                    places.remove(&place);
+                    if places.is_empty() {
+                        of_conversation.remove(&message_id);
+                    }
+                }
+                if of_conversation.is_empty() {
+                    inner.changes_of.remove(&conversation_id);
+                }
+            }
+        }
+    }
+
+    /// How many changes may not be in the store yet.
+    pub fn pending_changes(&self) -> usize {
+        self.inner.lock().changes.len()
+    }
+
+    /// The changes of a conversation that may not be in the store yet; only those of one message if it is named.
+    /// Take this before reading the store.
+    pub fn changes_of(&self, conversation_id: ConversationId, message_id: Option<MessageId>) -> PendingChanges {
+        let inner = self.inner.lock();
+        let Some(of_conversation) = inner.changes_of.get(&conversation_id) else { return PendingChanges::default() };
+        let collect = |(message_id, places): (&MessageId, &BTreeSet<ChangePlace>)| {
+            (*message_id, places.iter().filter_map(|place| inner.changes.get(place).map(Arc::clone)).collect())
+        };
+        let changes = match message_id {
+            Some(message_id) => of_conversation.get_key_value(&message_id).map(collect).into_iter().collect(),
+            None => of_conversation.iter().map(collect).collect(),
+        };
+        PendingChanges { changes }
     }
 
     /// The reader of the log asks whether it is the first to tell of this record. False for a record that
@@ -119,11 +238,18 @@ impl Tail {
         self.inner.lock().known.get(&message_id).copied()
     }
 
-    /// A message that is delivered and not persisted.
+    /// A message that is delivered and not persisted, as it was sent.
     pub fn find(&self, conversation_id: ConversationId, message_id: MessageId) -> Option<Arc<Message>> {
         let inner = self.inner.lock();
         let known = inner.known.get(&message_id)?;
         inner.unpersisted.get(&conversation_id)?.get(&known.seq).cloned()
+    }
+
+    /// Messages that are delivered and not persisted and carry a media item, as they were sent.
+    pub fn carrying(&self, media_id: MediaId) -> Vec<Arc<Message>> {
+        let inner = self.inner.lock();
+        let messages = inner.unpersisted.values().flat_map(BTreeMap::values);
+        messages.filter(|message| message.media.iter().any(|media| media.media_id == media_id)).cloned().collect()
     }
 
     /// The newest messages of a conversation that are delivered and not persisted, newest first, with `seq`
@@ -139,9 +265,10 @@ impl Tail {
             .collect()
     }
 
-    /// How many messages are delivered and not persisted.
+    /// How many messages and changes are in the log and may not be in the store yet.
     pub fn unpersisted(&self) -> usize {
-        self.inner.lock().unpersisted_count
+        let inner = self.inner.lock();
+        inner.unpersisted_count + inner.changes.len()
     }
 }
 
@@ -151,6 +278,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::state::MessageState;
 
     fn message(number: u128, seq: u64) -> Message {
         let sender_id: UserId = "ana".parse().unwrap();
@@ -225,6 +353,50 @@ mod tests {
         assert_eq!(seqs(None, 2), [5, 4]);
         assert_eq!(seqs(Some(4), 10), [3, 2, 1]);
         assert_eq!(seqs(Some(1), 10), Vec::<u64>::new());
+    }
+
+    fn deletion(number: u128, offset: u64) -> (Position, PlacedChange) {
+        let Message { message_id, conversation_id, sender_id, .. } = message(number, 0);
+        let what = crate::state::Change::HiddenForMe;
+        let at = Timestamp::from_millis(0);
+        let change = crate::state::MessageChange { message_id, conversation_id, by: sender_id, at, what };
+        (Position { topic: Topic::MessageDeleted, partition: 3, offset }, PlacedChange { offset, change })
+    }
+
+    #[test]
+    fn changes_are_seen_until_the_store_has_them() {
+        let tail = Tail::default();
+        let first = message(1, 10);
+        let view = || {
+            let found = Found::new(first.clone(), MessageState::default());
+            match tail.changes_of(first.conversation_id, None).apply(first.message_id, found) {
+                Found::There(stored) => stored.is_hidden_from(&first.sender_id),
+                Found::Gone { .. } => unreachable!("nobody deleted it for all"),
+            }
+        };
+        let (position, change) = deletion(1, 7);
+        assert!(tail.insert_change(position, change.clone()));
+        assert!(!tail.insert_change(position, change));
+        assert!(view());
+        tail.settle_changes(&[Position { offset: 7, ..position }, Position { partition: 2, offset: 99, ..position }]);
+        assert!(view(), "the group goes on at 7: it has not done 7");
+        tail.settle_changes(&[Position { offset: 8, ..position }]);
+        assert!(!view());
+        assert_eq!(tail.pending_changes(), 0);
+        assert!(tail.inner.lock().changes_of.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_who_waits_for_messages_goes_on_when_the_last_one_came() {
+        let tail = Arc::new(Tail::default());
+        let ids = [message(1, 10).message_id, message(2, 11).message_id];
+        let waiting = tokio::spawn({
+            let tail = Arc::clone(&tail);
+            async move { tail.wait_for(&ids).await }
+        });
+        tail.insert(message(2, 11));
+        tail.insert(message(1, 10));
+        waiting.await.unwrap();
     }
 
     #[test]

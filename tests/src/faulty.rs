@@ -1,18 +1,25 @@
-//! A log and a store that fail on command, around real ones.
+//! A log and stores that fail on command, around real ones.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ackscope_core::log::{
     Consumer, EventLog, LogError, NewRecord, Position, PublishError, Publishing, Record, Topic, TopicPartition,
 };
-use ackscope_core::repositories::{InsertOutcome, MessageRepository, StoreError};
+use ackscope_core::repositories::{
+    ConversationRepository, CreateOutcome, InsertOutcome, MessageRepository, OutboxEntry, StoreError,
+    StoredConversation, UpdateOutcome,
+};
+use ackscope_core::state::{Found, PlacedChange, StoredMessage};
 use ackscope_protocol::wire::Message;
-use ackscope_protocol::{ConversationId, MessageId};
+use ackscope_protocol::{ConversationId, MediaId, MessageId, UserId};
 use async_trait::async_trait;
 use std::sync::Mutex;
+use tokio::sync::watch;
+
+use crate::contract::PATIENCE;
 
 /// What happens to one publish on `message.sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,34 +125,217 @@ impl FaultyMessages {
     pub fn switch_on(&self) {
         self.is_off.store(false, Ordering::Relaxed);
     }
+
+    fn check_on(&self) -> Result<(), StoreError> {
+        check_on(&self.is_off)
+    }
 }
 
 #[async_trait]
 impl MessageRepository for FaultyMessages {
     async fn insert_bulk(&self, messages: &[Message]) -> Result<Vec<InsertOutcome>, StoreError> {
-        if self.is_off.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("switched off".to_owned()));
-        }
+        self.check_on()?;
         if messages.iter().any(|message| message.text.as_deref() == Some(POISON)) {
             return Err(StoreError::Damaged("it holds the text that cannot be stored".to_owned()));
         }
         self.messages.insert_bulk(messages).await
     }
 
-    async fn find(&self, message_id: MessageId) -> Result<Option<Message>, StoreError> {
+    async fn apply_bulk(&self, changes: &[PlacedChange]) -> Result<(), StoreError> {
+        self.check_on()?;
+        self.messages.apply_bulk(changes).await
+    }
+
+    async fn find(&self, message_id: MessageId) -> Result<Option<Found>, StoreError> {
         self.messages.find(message_id).await
+    }
+
+    async fn find_many(&self, message_ids: &[MessageId]) -> Result<HashMap<MessageId, Found>, StoreError> {
+        self.messages.find_many(message_ids).await
     }
 
     async fn history(
         &self,
         conversation_id: ConversationId,
+        viewer: Option<&UserId>,
         thread: Option<MessageId>,
         before_seq: Option<u64>,
         limit: u32,
-    ) -> Result<Vec<Message>, StoreError> {
-        self.messages.history(conversation_id, thread, before_seq, limit).await
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.messages.history(conversation_id, viewer, thread, before_seq, limit).await
+    }
+
+    async fn carrying(&self, media_id: MediaId, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
+        self.messages.carrying(media_id, limit).await
+    }
+}
+
+fn check_on(is_off: &AtomicBool) -> Result<(), StoreError> {
+    if is_off.load(Ordering::Relaxed) {
+        return Err(StoreError::Unavailable("switched off".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether readers of a [`FaultyConversations`] pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// The next reader is held.
+    Closing,
+    /// A reader is held; the others pass. The number tells one that is held from the next one.
+    Held(u64),
+}
+
+/// A store of conversations whose writes can be switched off, and whose readers can be held between reading and
+/// answering, so that what they have read becomes old.
+pub struct FaultyConversations {
+    conversations: Arc<dyn ConversationRepository>,
+    is_off: AtomicBool,
+    gate: watch::Sender<Gate>,
+    held: AtomicU64,
+}
+
+impl FaultyConversations {
+    /// Around a real one, switched on and open.
+    pub fn new(conversations: Arc<dyn ConversationRepository>) -> Arc<Self> {
+        let (gate, _) = watch::channel(Gate::Open);
+        Arc::new(Self { conversations, is_off: AtomicBool::new(false), gate, held: AtomicU64::new(0) })
+    }
+
+    /// Writes fail from now on; reads go on.
+    pub fn switch_off(&self) {
+        self.is_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes work again.
+    pub fn switch_on(&self) {
+        self.is_off.store(false, Ordering::Relaxed);
+    }
+
+    /// The next `find` reads, and then waits with what it has read until [`Self::release_reads`]. Those after it
+    /// pass.
+    pub fn hold_reads(&self) {
+        self.gate.send_replace(Gate::Closing);
+    }
+
+    /// A `find` that is held goes on, and no further one is held.
+    pub fn release_reads(&self) {
+        self.gate.send_replace(Gate::Open);
+    }
+
+    /// Waits until a `find` is being held. False: none came within the test's patience.
+    pub async fn reader_is_held(&self) -> bool {
+        let mut gate = self.gate.subscribe();
+        let held = gate.wait_for(|gate| matches!(gate, Gate::Held(_)));
+        matches!(tokio::time::timeout(PATIENCE, held).await, Ok(Ok(_)))
+    }
+
+    /// Waits here if it is the reader that is to be held.
+    async fn pass_gate(&self) {
+        let mut mine = None;
+        self.gate.send_if_modified(|gate| {
+            let is_held = *gate == Gate::Closing;
+            if is_held {
+                let held = Gate::Held(self.held.fetch_add(1, Ordering::Relaxed));
+                (*gate, mine) = (held, Some(held));
+            }
+            is_held
+        });
+        if let Some(mine) = mine {
+            // The sender lives as long as this, so there is nothing else to come of it.
+            let (Ok(_) | Err(_)) = self.gate.subscribe().wait_for(|gate| *gate != mine).await;
+        }
+    }
+
+    fn check_on(&self) -> Result<(), StoreError> {
+        check_on(&self.is_off)
+    }
+}
+
+#[async_trait]
+impl ConversationRepository for FaultyConversations {
+    async fn create(
+        &self,
+        conversation: &StoredConversation,
+        outbox: &[OutboxEntry],
+    ) -> Result<CreateOutcome, StoreError> {
+        self.check_on()?;
+        self.conversations.create(conversation, outbox).await
+    }
+
+    async fn update(
+        &self,
+        conversation: &StoredConversation,
+        outbox: &[OutboxEntry],
+    ) -> Result<UpdateOutcome, StoreError> {
+        self.check_on()?;
+        self.conversations.update(conversation, outbox).await
+    }
+
+    async fn catch_up(&self, conversation: &StoredConversation) -> Result<bool, StoreError> {
+        self.check_on()?;
+        self.conversations.catch_up(conversation).await
+    }
+
+    async fn outbox_add(&self, entries: &[OutboxEntry]) -> Result<(), StoreError> {
+        self.check_on()?;
+        self.conversations.outbox_add(entries).await
+    }
+
+    async fn find(&self, conversation_id: ConversationId) -> Result<Option<StoredConversation>, StoreError> {
+        let found = self.conversations.find(conversation_id).await;
+        self.pass_gate().await;
+        found
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.conversations.outbox(limit).await
+    }
+
+    async fn outbox_done(&self, outbox_ids: &[u64]) -> Result<(), StoreError> {
+        self.check_on()?;
+        self.conversations.outbox_done(outbox_ids).await
     }
 }
 
 /// A deadline for sends that a log which says nothing runs into at once.
 pub const SHORT_DEADLINE: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::embedded::EmbeddedPlace;
+    use crate::contract::repositories::StorePlace as _;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_reader_is_held_with_what_it_has_read() {
+        let place = <EmbeddedPlace as crate::contract::repositories::StorePlace>::fresh().await;
+        let conversations = FaultyConversations::new(place.open().await.conversations);
+        let conversation_id = ConversationId::derive_direct(&"ana".parse().unwrap(), &"ben".parse().unwrap());
+        let stored = StoredConversation {
+            conversation_id,
+            kind: ackscope_protocol::wire::ConversationKind::Direct,
+            title: None,
+            created_at: ackscope_protocol::Timestamp::from_millis(0),
+            version: 1,
+            participants: Vec::new(),
+        };
+        for _ in 0..2 {
+            conversations.hold_reads();
+            let reader = Arc::clone(&conversations);
+            let reader = tokio::spawn(async move { reader.find(conversation_id).await });
+            assert!(conversations.reader_is_held().await);
+            let before = conversations.find(conversation_id).await.unwrap();
+            let version = before.as_ref().map_or(1, |before| before.version + 1);
+            let changed = conversations.catch_up(&StoredConversation { version, ..stored.clone() }).await;
+            assert_eq!(changed, Ok(true));
+            assert!(!reader.is_finished());
+            conversations.release_reads();
+            assert_eq!(reader.await.unwrap(), Ok(before));
+        }
+        conversations.switch_off();
+        assert!(conversations.catch_up(&StoredConversation { version: 9, ..stored }).await.is_err());
+        assert!(conversations.find(conversation_id).await.is_ok());
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
-use ackscope_core::node::{Backend, EmbeddedBackendOptions, Node, NodeOptions, Roles};
+use ackscope_core::node::{Backend, Clients, EmbeddedBackendOptions, Node, NodeOptions, Roles};
 use ackscope_core::probe::Probe;
 use ackscope_core::token::TokenKey;
 use ackscope_harness::recorder::Recorder;
@@ -42,6 +42,12 @@ impl TestNode {
 
     /// Starts a node on an embedded backend of which parts may be replaced.
     pub async fn start_on(limits: Limits, replace: impl FnOnce(Backend) -> Backend) -> Self {
+        let clients = Clients::at(None, None).expect("clients of nothing");
+        Self::start_beside(clients, limits, replace).await
+    }
+
+    /// Starts a node that asks these services, on an embedded backend of which parts may be replaced.
+    pub async fn start_beside(clients: Clients, limits: Limits, replace: impl FnOnce(Backend) -> Backend) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let clock = Clock::default();
         let options = EmbeddedBackendOptions::default();
@@ -51,6 +57,7 @@ impl TestNode {
             name: "test".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             backend: backend.clone(),
+            clients,
             clock: clock.clone(),
             probe: Probe::off(),
             token_key: key.clone(),

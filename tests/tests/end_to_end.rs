@@ -91,9 +91,9 @@ async fn everybody_sees_every_message_once_and_in_the_order_of_the_store() {
     }
     world.quiesce(PATIENCE).await.unwrap();
 
-    let mut stored = world.backend().unwrap().messages.history(conversation, None, None, 1_000).await.unwrap();
+    let mut stored = world.backend().unwrap().messages.history(conversation, None, None, None, 1_000).await.unwrap();
     stored.reverse();
-    let stored: Vec<_> = stored.iter().map(content).collect();
+    let stored: Vec<_> = stored.iter().map(|stored| content(&stored.message)).collect();
     assert_eq!(stored.len(), 3 * EACH);
     for user in &users {
         let name = user.user_id();
@@ -227,8 +227,8 @@ async fn history_has_a_message_right_after_its_delivered() {
     }
     let before: Vec<_> = history(&ben, conversation).await.iter().map(content).collect();
     world.quiesce(PATIENCE).await.unwrap();
-    let stored = world.backend().unwrap().messages.history(conversation, None, None, 100).await.unwrap();
-    assert_eq!(before, stored.iter().map(content).collect::<Vec<_>>());
+    let stored = world.backend().unwrap().messages.history(conversation, None, None, None, 100).await.unwrap();
+    assert_eq!(before, stored.iter().map(|stored| content(&stored.message)).collect::<Vec<_>>());
     world.shutdown().await;
 }
 

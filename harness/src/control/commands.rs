@@ -91,9 +91,11 @@ fn refusal(error: &WorldError) -> WireError {
         WorldError::TooManyUsers => ErrorCode::Overloaded,
         WorldError::User(error) => return user_refusal(error),
         WorldError::Log(_) => ErrorCode::LogUnavailable,
-        WorldError::Environment(_) | WorldError::Node(_) | WorldError::Ended | WorldError::NotQuiet { .. } => {
-            ErrorCode::Internal
-        }
+        WorldError::Environment(_)
+        | WorldError::Node(_)
+        | WorldError::Services(_)
+        | WorldError::Ended
+        | WorldError::NotQuiet { .. } => ErrorCode::Internal,
     };
     WireError::new(code, error.to_string())
 }

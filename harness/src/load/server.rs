@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
-use ackscope_core::node::{Node, NodeOptions, Roles};
+use ackscope_core::node::{Clients, Node, NodeOptions, Roles};
 use ackscope_core::probe::Probe;
 use ackscope_core::token::TokenKey;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,7 @@ impl BareNode {
             name: "node-1".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             backend,
+            clients: Clients::at(None, None).map_err(|error| LoadError::Server(error.to_string()))?,
             clock,
             probe: Probe::off(),
             token_key,

@@ -5,22 +5,23 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{POLL_MAX, POLL_WAIT, next_positions};
+use super::group::Work;
 use crate::clock::Clock;
 use crate::conversations::Conversations;
-use crate::log::{Consumer, EventLog, LogError, Record, Topic};
+use crate::log::{EventLog, Record, Topic};
 use crate::producers::{Backoff, dead_letter, publish_all};
 use crate::record::{self, ConversationUpdated};
-use crate::repositories::{ConversationRepository, CreateOutcome, StoreError};
+use crate::repositories::{ConversationRepository, StoreError};
 
 /// The consumer group.
 pub const GROUP: &str = "conversation-persistence";
 
 /// The conversation persistence consumer.
 pub struct ConversationPersistence {
-    /// Where records come from.
+    /// Where dead letters go.
     pub log: Arc<dyn EventLog>,
     /// Where conversations go.
     pub repository: Arc<dyn ConversationRepository>,
@@ -32,42 +33,22 @@ pub struct ConversationPersistence {
     pub stop: CancellationToken,
 }
 
+#[async_trait]
+impl Work for ConversationPersistence {
+    const GROUP: &'static str = GROUP;
+    const TOPICS: &'static [Topic] = &[Topic::ConversationUpdated];
+
+    async fn work(&self, records: &[Record]) -> bool {
+        for record in records {
+            if !self.apply(record).await {
+                return false;
+            }
+        }
+        true
+    }
+}
+
 impl ConversationPersistence {
-    /// Runs until the node ends. A log or store that does not answer is tried again.
-    pub async fn run(self) {
-        let mut backoff = Backoff::new(self.stop.clone());
-        while !self.stop.is_cancelled() {
-            let result = match self.log.subscribe(GROUP, &[Topic::ConversationUpdated]).await {
-                Ok(mut consumer) => self.consume(consumer.as_mut()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = result {
-                tracing::warn!(%error, "conversation persistence joins its group again");
-                if !backoff.wait().await {
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn consume(&self, consumer: &mut dyn Consumer) -> Result<(), LogError> {
-        loop {
-            let Some(records) = self.stop.run_until_cancelled(consumer.poll(POLL_MAX, POLL_WAIT)).await else {
-                return Ok(());
-            };
-            let records = records?;
-            for record in &records {
-                if !self.apply(record).await {
-                    return Ok(());
-                }
-            }
-            match consumer.commit(&next_positions(&records)).await {
-                Ok(()) | Err(LogError::Revoked(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// False when the node ends first.
     async fn apply(&self, record: &Record) -> bool {
         let conversation = match record::decode::<ConversationUpdated>(record) {
@@ -76,17 +57,8 @@ impl ConversationPersistence {
         };
         let mut backoff = Backoff::new(self.stop.clone());
         loop {
-            match self.repository.create(&conversation, &[]).await {
-                Ok(CreateOutcome::Exists(stored)) => {
-                    // The store is never behind its own outbox.
-                    if stored.version < conversation.version {
-                        let reason =
-                            format!("the store has version {}, the record {}", stored.version, conversation.version);
-                        return self.bury(record, &reason).await;
-                    }
-                    break;
-                }
-                Ok(CreateOutcome::Created) => break,
+            match self.repository.catch_up(&conversation).await {
+                Ok(_) => break,
                 Err(StoreError::Damaged(reason)) => return self.bury(record, &reason).await,
                 Err(error) => {
                     tracing::warn!(%error, "the store did not take a conversation, trying again");
@@ -96,7 +68,13 @@ impl ConversationPersistence {
                 }
             }
         }
-        self.conversations.invalidate(conversation.conversation_id).await;
+        // Until the cache answers: the one who made the change may have given up on it.
+        while let Err(error) = self.conversations.invalidate(conversation.conversation_id).await {
+            tracing::warn!(%error, "the cache could not be invalidated, trying again");
+            if !backoff.wait().await {
+                return false;
+            }
+        }
         true
     }
 

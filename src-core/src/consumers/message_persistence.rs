@@ -1,4 +1,5 @@
-//! The message persistence consumer: `message.sent` → the store → `message.delivered` (S1.6).
+//! The message persistence consumer: `message.sent` → the store → `message.delivered`; and what happened to messages,
+//! from `message.edited` and `message.deleted`, into the same store (S1.6).
 //!
 //! Offsets are committed after the write and after the acknowledgments are in the log, so a crash between any two
 //! of the three repeats records and loses none; the store knows a repeated message by its id.
@@ -7,22 +8,26 @@ use std::sync::Arc;
 
 use ackscope_protocol::trace::Stage;
 use ackscope_protocol::wire::Message;
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{POLL_MAX, POLL_WAIT, next_positions};
+use super::group::Work;
 use crate::clock::Clock;
-use crate::log::{Consumer, EventLog, LogError, NewRecord, Record, Topic};
+use crate::log::{EventLog, NewRecord, Record, Topic};
 use crate::probe::Probe;
 use crate::producers::{AcknowledgmentProducer, Backoff, dead_letter, publish_all};
 use crate::record::{self, MessageDelivered, MessageSent, Outcome};
 use crate::repositories::{InsertOutcome, MessageRepository, StoreError};
+use crate::state::{MessageChange, PlacedChange};
 
 /// The consumer group.
 pub const GROUP: &str = "message-persistence";
+/// What it reads.
+pub const TOPICS: &[Topic] = &[Topic::MessageSent, Topic::MessageEdited, Topic::MessageDeleted];
 
 /// The message persistence consumer.
 pub struct MessagePersistence {
-    /// Where records come from.
+    /// Where dead letters go.
     pub log: Arc<dyn EventLog>,
     /// Where messages go.
     pub messages: Arc<dyn MessageRepository>,
@@ -42,50 +47,28 @@ struct Stored {
     result: Result<InsertOutcome, String>,
 }
 
-impl MessagePersistence {
-    /// Runs until the node ends. A log or store that does not answer is tried again.
-    pub async fn run(self) {
-        let mut backoff = Backoff::new(self.stop.clone());
-        while !self.stop.is_cancelled() {
-            let result = match self.log.subscribe(GROUP, &[Topic::MessageSent]).await {
-                Ok(mut consumer) => self.consume(consumer.as_mut(), &mut backoff).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = result {
-                tracing::warn!(%error, "message persistence joins its group again");
-                if !backoff.wait().await {
-                    return;
-                }
-            }
-        }
-    }
+#[async_trait]
+impl Work for MessagePersistence {
+    const GROUP: &'static str = GROUP;
+    const TOPICS: &'static [Topic] = TOPICS;
 
-    /// `Ok` when the node ends.
-    async fn consume(&self, consumer: &mut dyn Consumer, backoff: &mut Backoff) -> Result<(), LogError> {
-        loop {
-            let Some(records) = self.stop.run_until_cancelled(consumer.poll(POLL_MAX, POLL_WAIT)).await else {
-                return Ok(());
-            };
-            let records = records?;
-            if records.is_empty() {
-                continue;
-            }
-            if !self.persist(&records).await {
-                return Ok(());
-            }
-            match consumer.commit(&next_positions(&records)).await {
-                // Another member has the partition now and does these records again: they change nothing.
-                Ok(()) | Err(LogError::Revoked(_)) => *backoff = Backoff::new(self.stop.clone()),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Stores a batch and says what became of it. False when the node ends first; then nothing is committed.
-    async fn persist(&self, records: &[Record]) -> bool {
+    /// Stores a batch and says what became of it. Messages and changes may come in any order: a change that comes
+    /// before its message waits for it in the store.
+    async fn work(&self, records: &[Record]) -> bool {
         let mut messages = Vec::with_capacity(records.len());
+        let mut changes = Vec::new();
         let mut dead = Vec::new();
         for record in records {
+            if record.position.topic != Topic::MessageSent {
+                match record::decode::<MessageChange>(record) {
+                    Ok(envelope) => {
+                        let change = PlacedChange { offset: record.position.offset, change: envelope.data };
+                        changes.push((record, change));
+                    }
+                    Err(error) => dead.push(self.dead(record, &error.to_string())),
+                }
+                continue;
+            }
             match record::decode::<MessageSent>(record) {
                 Ok(envelope) => {
                     let message = Message { seq: record.position.offset, ..envelope.data.message };
@@ -98,6 +81,9 @@ impl MessagePersistence {
                 }
                 Err(error) => dead.push(self.dead(record, &error.to_string())),
             }
+        }
+        if !self.apply(&changes, &mut dead).await {
+            return false;
         }
         let Some(stored) = self.store(messages).await else { return false };
         let bulk = u32::try_from(stored.len()).unwrap_or(u32::MAX);
@@ -128,6 +114,47 @@ impl MessagePersistence {
             });
         }
         publish_all(self.log.as_ref(), dead, &self.stop).await && self.acknowledgments.publish(&acknowledgments).await
+    }
+}
+
+impl MessagePersistence {
+    /// Takes changes in; while the store does not answer, again. What can never be taken in becomes a dead letter.
+    /// False when the node ends first.
+    async fn apply(&self, changes: &[(&Record, PlacedChange)], dead: &mut Vec<NewRecord>) -> bool {
+        if changes.is_empty() {
+            return true;
+        }
+        let all: Vec<PlacedChange> = changes.iter().map(|(_, change)| change.clone()).collect();
+        match self.apply_until_taken(&all).await {
+            None => return false,
+            Some(Ok(())) => return true,
+            Some(Err(reason)) => tracing::error!(reason, "a bulk holds a change that cannot be stored"),
+        }
+        for (record, change) in changes {
+            match self.apply_until_taken(std::slice::from_ref(change)).await {
+                None => return false,
+                Some(Ok(())) => {}
+                Some(Err(reason)) => dead.push(self.dead(record, &reason)),
+            }
+        }
+        true
+    }
+
+    /// `None` when the node ends first; the reason when the store can never take them.
+    async fn apply_until_taken(&self, changes: &[PlacedChange]) -> Option<Result<(), String>> {
+        let mut backoff = Backoff::new(self.stop.clone());
+        loop {
+            match self.messages.apply_bulk(changes).await {
+                Ok(()) => return Some(Ok(())),
+                Err(StoreError::Damaged(reason)) => return Some(Err(reason)),
+                Err(error) => {
+                    tracing::warn!(%error, "the store did not take changes, trying again");
+                    if !backoff.wait().await {
+                        return None;
+                    }
+                }
+            }
+        }
     }
 
     /// Writes the bulk; while the store does not answer, again. `None` when the node ends first.
@@ -179,5 +206,6 @@ impl MessagePersistence {
 
 fn find<'a>(records: &'a [Record], message: &Message) -> Option<&'a Record> {
     let key = message.conversation_id.to_string();
-    records.iter().find(|record| record.key == key && record.position.offset == message.seq)
+    let is_it = |record: &&Record| record.position.topic == Topic::MessageSent && record.position.offset == message.seq;
+    records.iter().find(|record| record.key == key && is_it(record))
 }

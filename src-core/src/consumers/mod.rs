@@ -1,11 +1,14 @@
 //! Consumers of the event log (S1.6), built on the traits only.
 //!
-//! [`message_persistence`] and [`conversation_persistence`] are groups that share the partitions; each node's
-//! [`fan_out`] reads all of them.
+//! [`message_persistence`], [`conversation_persistence`], [`search_indexing`] and [`media_verification`] are groups
+//! that share the partitions; each node's [`fan_out`] reads all of them.
 
 pub mod conversation_persistence;
 pub mod fan_out;
+pub mod group;
+pub mod media_verification;
 pub mod message_persistence;
+pub mod search_indexing;
 
 use std::time::Duration;
 

@@ -8,13 +8,16 @@
 
 pub mod embedded;
 
+use std::collections::HashMap;
+
 use ackscope_protocol::text::Title;
 use ackscope_protocol::wire::{ConversationKind, Message, Role};
-use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
+use ackscope_protocol::{ConversationId, MediaId, MessageId, Timestamp, UserId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::log::Topic;
+use crate::state::{Found, PlacedChange, StoredMessage};
 
 /// A participant as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +77,15 @@ pub enum CreateOutcome {
     Exists(StoredConversation),
 }
 
+/// What changing a conversation came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateOutcome {
+    /// It is stored, with its outbox entries.
+    Updated,
+    /// Somebody else changed it since it was read, or it is not there; nothing was changed.
+    Conflict,
+}
+
 /// What inserting one message of a bulk came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InsertOutcome {
@@ -118,6 +130,20 @@ pub trait ConversationRepository: Send + Sync + 'static {
         outbox: &[OutboxEntry],
     ) -> Result<CreateOutcome, StoreError>;
 
+    /// Replaces a conversation and its participants, and stores the records this causes, in one transaction; but
+    /// only when the store holds the version before this one (`version - 1`). Kind and `created_at` never change.
+    async fn update(
+        &self,
+        conversation: &StoredConversation,
+        outbox: &[OutboxEntry],
+    ) -> Result<UpdateOutcome, StoreError>;
+
+    /// Makes the store hold this version, unless it has it or a newer one; false then. For a reader of the log.
+    async fn catch_up(&self, conversation: &StoredConversation) -> Result<bool, StoreError>;
+
+    /// Adds entries to the outbox, all or none.
+    async fn outbox_add(&self, entries: &[OutboxEntry]) -> Result<(), StoreError>;
+
     /// The conversation with everybody who is or was in it.
     async fn find(&self, conversation_id: ConversationId) -> Result<Option<StoredConversation>, StoreError>;
 
@@ -139,25 +165,44 @@ pub trait ParticipantRepository: Send + Sync + 'static {
         after: Option<&ConversationCursor>,
         limit: u32,
     ) -> Result<Vec<StoredConversation>, StoreError>;
+
+    /// The ids of all conversations a user is in, archived ones too, newest first; at most `limit`.
+    async fn conversation_ids_of(&self, user_id: &UserId, limit: u32) -> Result<Vec<ConversationId>, StoreError>;
 }
 
-/// Messages. Stored messages carry their `temp_id`; what a viewer may see is the service's concern.
+/// Messages, as they were sent and with what happened to them. Stored messages carry their `temp_id`; who may see
+/// them is the service's concern.
 #[async_trait]
 pub trait MessageRepository: Send + Sync + 'static {
-    /// Stores a bulk in one go. One outcome for each message, in order; a message that is there already (or
-    /// twice in the bulk) changes nothing.
+    /// Stores a bulk of messages as they were sent, in one go. One outcome for each message, in order; a message
+    /// that is there already (or twice in the bulk, or was there and is gone) changes nothing.
     async fn insert_bulk(&self, messages: &[Message]) -> Result<Vec<InsertOutcome>, StoreError>;
 
+    /// Takes changes in, in one go, by [`MessageState::apply`](crate::state::MessageState::apply). Changes of one
+    /// message and topic come in the order of their offsets; one that is in already changes nothing. A change may
+    /// come before its message: it waits, and joins the message when that is inserted. After a
+    /// [`DeletedHard`](crate::state::Change::DeletedHard) nothing of the message's content is left in the store.
+    async fn apply_bulk(&self, changes: &[PlacedChange]) -> Result<(), StoreError>;
+
     /// One message.
-    async fn find(&self, message_id: MessageId) -> Result<Option<Message>, StoreError>;
+    async fn find(&self, message_id: MessageId) -> Result<Option<Found>, StoreError>;
+
+    /// Several messages; those that are not there are absent.
+    async fn find_many(&self, message_ids: &[MessageId]) -> Result<HashMap<MessageId, Found>, StoreError>;
 
     /// A page of a conversation, newest first: messages with `seq` below `before_seq` (absent: from the newest),
-    /// of one thread if `thread` names its root (the root included).
+    /// of one thread if `thread` names its root (the root included), without those that are hidden from `viewer`
+    /// (absent: all). Tombstones are included, messages that are gone are not.
     async fn history(
         &self,
         conversation_id: ConversationId,
+        viewer: Option<&UserId>,
         thread: Option<MessageId>,
         before_seq: Option<u64>,
         limit: u32,
-    ) -> Result<Vec<Message>, StoreError>;
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// Messages that carry a media item and are neither tombstones nor gone, newest first within a conversation;
+    /// at most `limit`.
+    async fn carrying(&self, media_id: MediaId, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;
 }
