@@ -514,7 +514,9 @@ impl<'a> Auditor<'a> {
                 let sentence = format!("{} is in the store, but was never sent", concerned(&known));
                 self.broken(FindingKind::Phantom, None, &[&known], sentence);
             }
-            if let Some(first) = by_temp.insert((&message.sender, &message.temp_id), message)
+            // The copies of one forward share its `temp_id`; their ids tell them apart.
+            if !message.forwarded
+                && let Some(first) = by_temp.insert((&message.sender, &message.temp_id), message)
                 && first.message_id != message.message_id
             {
                 let known = [first, message].map(|message| stored_as_history(conversation.conversation_id, message));

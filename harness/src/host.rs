@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackscope_core::limits::Limits;
+use ackscope_core::media::WhenMediaIsDown;
 use ackscope_core::token::TokenKey;
 use ackscope_protocol::text::Title;
 use ackscope_protocol::wire::{Conversation, ConversationKind, CreateConversation, ListConversations};
@@ -41,6 +42,10 @@ pub struct HostOptions {
     pub ui: Option<SocketAddr>,
     /// Where the embedded files stay from run to run; absent: they go with the run.
     pub data: Option<PathBuf>,
+    /// Limits of the socket service.
+    pub limits: Limits,
+    /// What happens to messages with media while the media service does not answer.
+    pub unverified_media: WhenMediaIsDown,
     /// Users that are connected from the start. The first one makes the group they are all in, if there are two
     /// or more.
     pub users: Vec<UserId>,
@@ -62,6 +67,8 @@ impl Default for HostOptions {
             chat: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ui: None,
             data: None,
+            limits: Limits::default(),
+            unverified_media: WhenMediaIsDown::default(),
             users: FIRST_USERS.iter().filter_map(|name| name.parse().ok()).collect(),
             group: Title::new(FIRST_GROUP).ok(),
             play_tour: false,
@@ -132,7 +139,8 @@ impl Host {
             chat: options.chat,
             data: options.data,
             token_key: options.token_key,
-            limits: Limits::default(),
+            limits: options.limits,
+            unverified_media: options.unverified_media,
             events_max: EVENTS_MAX,
         })
         .await?;

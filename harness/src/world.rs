@@ -10,6 +10,7 @@ use ackscope_core::clients::ClientError;
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
 use ackscope_core::log::{LogError, Topic};
+use ackscope_core::media::WhenMediaIsDown;
 use ackscope_core::node::{Backend, Clients, Node, NodeOptions, Roles, StartError};
 use ackscope_core::token::TokenKey;
 use ackscope_protocol::control::{self, BackendKind};
@@ -48,6 +49,8 @@ pub struct WorldOptions {
     pub token_key: Option<TokenKey>,
     /// Limits of the socket service.
     pub limits: Limits,
+    /// What happens to messages with media while the media service does not answer.
+    pub unverified_media: WhenMediaIsDown,
     /// Events of the run that are kept.
     pub events_max: usize,
 }
@@ -61,6 +64,7 @@ impl Default for WorldOptions {
             data: None,
             token_key: None,
             limits: Limits::default(),
+            unverified_media: WhenMediaIsDown::default(),
             events_max: EVENTS_MAX,
         }
     }

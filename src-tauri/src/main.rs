@@ -144,6 +144,8 @@ fn host_options(args: Args) -> Result<HostOptions, ShellError> {
         addresses: settings.addresses,
         chat: settings.chat.unwrap_or(default.chat),
         ui: settings.ui,
+        limits: settings.node_limits(),
+        unverified_media: settings.unverified_media.unwrap_or_default(),
         // Kept files have a history of their own; the tour would write into it with every start.
         play_tour: !args.no_tour && settings.data.is_none(),
         data: settings.data,

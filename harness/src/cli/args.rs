@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ackscope_harness::environment::{BackendChoice, Settings};
+use ackscope_harness::environment::{BackendChoice, Settings, parse_limit};
 use ackscope_harness::scenario::period::Period;
 use ackscope_protocol::UserId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -24,7 +24,7 @@ Exit codes: 0 pass, 1 fail (an expectation, a budget, the audit), 2 wrong usage 
 3 inconclusive (the environment failed, not the system under test).
 
 Settings come from flags, then `ackscope.toml` in the current folder, then the environment
-(ACKSCOPE_BACKEND). ACKSCOPE_LOG=debug shows what goes on inside; NO_COLOR=1 takes the colours out."
+(ACKSCOPE_BACKEND, ACKSCOPE_LIMITS). ACKSCOPE_LOG=debug shows what goes on inside; NO_COLOR=1 takes the colours out."
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -62,13 +62,20 @@ pub(crate) struct BackendArgs {
     /// Which backend to run on. `auto` takes what fits this machine, and says which and why.
     #[arg(long, value_enum, value_name = "BACKEND")]
     pub(crate) backend: Option<BackendChoice>,
+    /// Sets a limit of the socket service, such as events_per_sec=50; can be repeated. README.md lists them.
+    #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = parse_limit)]
+    pub(crate) limits: Vec<(&'static str, u64)>,
 }
 
 impl BackendArgs {
+    /// What the flags set.
+    pub(crate) fn flags(&self) -> Settings {
+        Settings { backend: self.backend, limits: self.limits.iter().copied().collect(), ..Settings::default() }
+    }
+
     /// Flags, file and environment together.
     pub(crate) fn settings(&self) -> Result<Settings, super::Trouble> {
-        let flags = Settings { backend: self.backend, ..Settings::default() };
-        load_settings(flags)
+        load_settings(self.flags())
     }
 }
 

@@ -65,6 +65,8 @@ async fn run_one(
     let options = WorldOptions {
         backend: settings.backend.unwrap_or_default(),
         addresses: settings.addresses,
+        limits: settings.node_limits(),
+        unverified_media: settings.unverified_media.unwrap_or_default(),
         ..WorldOptions::default()
     };
     let interrupted = signals::asked_to_end();

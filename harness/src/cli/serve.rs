@@ -20,13 +20,7 @@ struct Ready<'a> {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn serve(args: ServeArgs) -> Outcome {
-    let flags = Settings {
-        backend: args.backend.backend,
-        chat: args.chat,
-        ui: args.ui,
-        data: args.data,
-        ..Settings::default()
-    };
+    let flags = Settings { chat: args.chat, ui: args.ui, data: args.data, ..args.backend.flags() };
     serve_with(load_settings(flags)?, args.json, None).await
 }
 
@@ -38,6 +32,8 @@ pub(crate) async fn serve_with(settings: Settings, json: bool, why: Option<&str>
         addresses: settings.addresses,
         chat: settings.chat.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         ui: settings.ui,
+        limits: settings.node_limits(),
+        unverified_media: settings.unverified_media.unwrap_or_default(),
         data: settings.data,
         token_key: Some(load_or_create_token_key(&key_file)?),
         ..HostOptions::default()

@@ -19,7 +19,7 @@ use ackscope_protocol::control::BackendKind;
 pub use self::choice::{BackendChoice, UnknownBackend};
 pub use self::files::FilesError;
 use self::files::RunFiles;
-pub use self::settings::{Addresses, SETTINGS_FILE, Settings, SettingsError};
+pub use self::settings::{Addresses, SETTINGS_FILE, Settings, SettingsError, parse_limit};
 pub use self::token_key::{TokenKeyError, load_or_create_token_key, token_key_path};
 
 /// How long the end waits for the last user of the backend to let go of it.

@@ -1,9 +1,12 @@
 //! Settings from flags, `ackscope.toml` and the environment, in this order: what is set first counts (S2).
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ackscope_core::limits::{self, LimitError, Limits};
+use ackscope_core::media::WhenMediaIsDown;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -13,7 +16,10 @@ use super::BackendChoice;
 pub const SETTINGS_FILE: &str = "ackscope.toml";
 
 /// What the file may set.
-const KEYS: [&str; 4] = ["backend", "chat", "data", "ui"];
+const KEYS: [&str; 6] = ["backend", "chat", "data", "limits", "ui", "unverified_media"];
+/// The words of `unverified_media`.
+const UNVERIFIED_MEDIA: [(&str, WhenMediaIsDown); 2] =
+    [("accept", WhenMediaIsDown::Accept), ("reject", WhenMediaIsDown::Reject)];
 /// How alike two words must be for one to be offered for the other (Jaro–Winkler, 0 to 1).
 const LIKENESS_MIN: f64 = 0.7;
 
@@ -53,6 +59,10 @@ pub struct Settings {
     pub ui: Option<SocketAddr>,
     /// Where the embedded files stay from run to run.
     pub data: Option<PathBuf>,
+    /// Limits of the socket service that are not the default.
+    pub limits: BTreeMap<&'static str, u64>,
+    /// What happens to messages with media while the media service does not answer.
+    pub unverified_media: Option<WhenMediaIsDown>,
     /// Which addresses of `external` are given.
     pub addresses: Addresses,
 }
@@ -114,6 +124,8 @@ impl Settings {
             chat: self.chat.or(others.chat),
             ui: self.ui.or(others.ui),
             data: self.data.or(others.data),
+            limits: others.limits.into_iter().chain(self.limits).collect(),
+            unverified_media: self.unverified_media.or(others.unverified_media),
             addresses: Addresses {
                 mongodb_uri: self.addresses.mongodb_uri || others.addresses.mongodb_uri,
                 redis_url: self.addresses.redis_url || others.addresses.redis_url,
@@ -153,6 +165,25 @@ impl Settings {
                     let folder = text_of(value).ok_or_else(|| wrong("a folder's path"))?;
                     settings.data = Some(file.parent().unwrap_or(Path::new("")).join(folder));
                 }
+                "limits" => {
+                    let table = value.get_ref().as_table().ok_or_else(|| wrong("a table"))?;
+                    for (key, value) in table {
+                        let name: &str = key.get_ref();
+                        let number = value.get_ref().as_integer().and_then(|number| number.as_str().parse().ok());
+                        let Some(number) = number else {
+                            let found = value.get_ref().type_str();
+                            let problem = format!("`{name}`: expected a whole number, found {found}");
+                            return Err(refuse(Some(value.span()), problem));
+                        };
+                        let (name, number) =
+                            limit(name, number).map_err(|problem| refuse(Some(key.span()), problem))?;
+                        settings.limits.insert(name, number);
+                    }
+                }
+                "unverified_media" => {
+                    let word = text_of(value).ok_or_else(|| wrong("a text"))?;
+                    settings.unverified_media = Some(unverified_media(word).map_err(said)?);
+                }
                 unknown => {
                     let expected = format!("expected one of {}", KEYS.join(", "));
                     let problem = match nearest(unknown, &KEYS) {
@@ -169,6 +200,8 @@ impl Settings {
     /// Reads the environment.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         const BACKEND: &str = "ACKSCOPE_BACKEND";
+        const LIMITS: &str = "ACKSCOPE_LIMITS";
+        const MEDIA: &str = "ACKSCOPE_UNVERIFIED_MEDIA";
         // A variable that is set to nothing counts as not set, as shells and CI systems leave it behind.
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let backend = match given(BACKEND) {
@@ -179,8 +212,22 @@ impl Settings {
                 Some(word.parse().map_err(|_| wrong())?)
             }
         };
+        let mut limits = BTreeMap::new();
+        for text in given(LIMITS).iter().flat_map(|value| value.to_str().unwrap_or("?").split([' ', ','])) {
+            if !text.is_empty() {
+                let wrong = |problem| SettingsError::Variable { name: LIMITS, problem };
+                let (name, number) = parse_limit(text).map_err(wrong)?;
+                limits.insert(name, number);
+            }
+        }
+        let unverified_media = given(MEDIA)
+            .map(|word| unverified_media(&word.to_string_lossy()))
+            .transpose()
+            .map_err(|problem| SettingsError::Variable { name: MEDIA, problem })?;
         Ok(Self {
             backend,
+            limits,
+            unverified_media,
             addresses: Addresses {
                 mongodb_uri: given("ACKSCOPE_MONGODB_URI").is_some(),
                 redis_url: given("ACKSCOPE_REDIS_URL").is_some(),
@@ -189,6 +236,47 @@ impl Settings {
             ..Self::default()
         })
     }
+}
+
+impl Settings {
+    /// The limits of a node with these settings.
+    pub fn node_limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for (name, value) in &self.limits {
+            // Checked when the setting was read.
+            if let Err(error) = limits.set(name, *value) {
+                tracing::error!(%error, "a limit is not set");
+            }
+        }
+        limits
+    }
+}
+
+/// Reads `NAME=VALUE` of a limit.
+pub fn parse_limit(text: &str) -> Result<(&'static str, u64), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}`: expected NAME=VALUE"))?;
+    let value = value.parse().map_err(|_| format!("`{name}`: expected a whole number, found `{value}`"))?;
+    limit(name, value)
+}
+
+fn limit(name: &str, value: u64) -> Result<(&'static str, u64), String> {
+    Limits::default().set(name, value).map_err(|error| match error {
+        LimitError::Unknown(_) => {
+            let names: Vec<&str> = limits::SETTINGS.iter().map(|setting| setting.name).collect();
+            match nearest(name, &names) {
+                Some(word) => format!("{error}: did you mean `{word}`?"),
+                None => format!("{error}: expected one of {}", names.join(", ")),
+            }
+        }
+        LimitError::OutOfRange { .. } => error.to_string(),
+    })?;
+    let known = limits::SETTINGS.iter().find(|setting| setting.name == name);
+    known.map(|setting| (setting.name, value)).ok_or_else(|| format!("there is no limit `{name}`"))
+}
+
+fn unverified_media(word: &str) -> Result<WhenMediaIsDown, String> {
+    let known = UNVERIFIED_MEDIA.iter().find(|(name, _)| *name == word);
+    known.map(|(_, choice)| *choice).ok_or_else(|| format!("`{word}`: expected accept or reject"))
 }
 
 fn text_of<'a>(value: &'a Spanned<DeValue<'_>>) -> Option<&'a str> {
@@ -246,10 +334,15 @@ mod tests {
         for (text, parts) in [
             ("\n bakend = \"auto\"", ["ackscope.toml:2:2:", "did you mean `backend`?"]),
             ("backend = \"contaners\"", ["ackscope.toml:1:11:", "did you mean `containers`?"]),
-            ("zzz = 1", ["ackscope.toml:1:1:", "expected one of backend, chat, data, ui"]),
+            ("zzz = 1", ["ackscope.toml:1:1:", "expected one of backend, chat, data, limits, ui, unverified_media"]),
             ("backend = 1", ["ackscope.toml:1:11:", "expected a text, found integer"]),
             ("ui = \"localhost\"", ["ackscope.toml:1:6:", "no address such as 127.0.0.1:4000"]),
             ("backend = ", ["ackscope.toml:1:", "ackscope.toml"]),
+            ("[limits]\nevents_per_second = 5", ["ackscope.toml:2:1:", "did you mean `events_per_sec`?"]),
+            ("[limits]\nevents_burst = 0", ["ackscope.toml:2:1:", "expected a number from 1 to 1000000, found 0"]),
+            ("[limits]\nevents_burst = \"5\"", ["ackscope.toml:2:16:", "expected a whole number, found string"]),
+            ("limits = 5", ["ackscope.toml:1:10:", "expected a table, found integer"]),
+            ("unverified_media = \"no\"", ["ackscope.toml:1:20:", "expected accept or reject"]),
         ] {
             let said = read(text).unwrap_err();
             for part in parts {
@@ -268,6 +361,28 @@ mod tests {
         assert_eq!(load(Settings::default()).backend, Some(BackendChoice::Containers));
         let flags = Settings { backend: Some(BackendChoice::Embedded), ..Settings::default() };
         assert_eq!(load(flags).backend, Some(BackendChoice::Embedded));
+    }
+
+    #[test]
+    fn limits_come_from_everywhere_one_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "unverified_media = \"reject\"\n[limits]\nevents_burst = 20\nsend_deadline_ms = 70";
+        std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
+        let variable = |name: &str| match name {
+            "ACKSCOPE_LIMITS" => Some(OsString::from("events_burst=5, connections_max=7")),
+            "ACKSCOPE_UNVERIFIED_MEDIA" => Some(OsString::from("accept")),
+            _ => None,
+        };
+        let limits = BTreeMap::from([parse_limit("send_deadline_ms=60").unwrap()]);
+        let flags = Settings { limits, ..Settings::default() };
+        let settings = Settings::load(flags, folder.path(), variable).unwrap();
+        assert_eq!(settings.unverified_media, Some(WhenMediaIsDown::Reject));
+        let limits = settings.node_limits();
+        assert_eq!((limits.events_burst, limits.connections_max), (20, 7));
+        assert_eq!(limits.send_deadline.as_millis(), 60);
+        for wrong in ["x", "speed=1", "events_burst=-1", "events_burst="] {
+            assert!(parse_limit(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
