@@ -6,7 +6,7 @@
 //! | [`MediaClient::check`] | `POST /media/check` `{owner, media}` | `{states}`: `verified` or `invalid`, in order |
 //! | [`MediaClient::owner`] | `GET /media/{media_id}` | `{media_id, owner, …}`, or 404 `not_found` |
 //! | [`MediaClient::download_url`] | `POST /media/{media_id}/download_url` | `{url, expires_at}`, or 404 `not_found` |
-//! | [`MediaClient::delete`] | `DELETE /media/{media_id}` | nothing, or 404 `not_found` |
+//! | [`MediaClient::delete`] | `DELETE /media/{media_id}` | `{media_id}`, or 404 `not_found` |
 
 use std::time::Duration;
 
@@ -45,6 +45,11 @@ struct States {
 struct Metadata {
     media_id: MediaId,
     owner: UserId,
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    media_id: MediaId,
 }
 
 /// Asks the media service.
@@ -128,8 +133,12 @@ impl MediaClient {
 
     /// Deletes the item. One that is gone already is no error.
     pub async fn delete(&self, media: MediaId) -> Result<(), ClientError> {
+        let read = |body: &[u8]| {
+            let answer: Deleted = json(body)?;
+            if answer.media_id == media { Ok(()) } else { Err("it is about another item".into()) }
+        };
         let path = ["media", &media.to_string()];
-        let deleted = self.transport.exchange(Method::DELETE, &path, NO_BODY, self.transport.timeout(), |_| Ok(()));
+        let deleted = self.transport.exchange(Method::DELETE, &path, NO_BODY, self.transport.timeout(), read);
         found(deleted.await).map(|_| ())
     }
 }

@@ -107,14 +107,7 @@ impl Transport {
 
 impl Target {
     fn new(base_url: &str) -> Result<Self, ClientError> {
-        let invalid = |problem: &str| ClientError::InvalidUrl(format!("{problem}: {base_url}"));
-        let base = Url::parse(base_url.trim()).map_err(|error| invalid(&error.to_string()))?;
-        if !is_web(&base) {
-            return Err(invalid("it must begin with http:// or https://"));
-        }
-        if base.query().is_some() || base.fragment().is_some() {
-            return Err(invalid("it must have neither a query nor a fragment"));
-        }
+        let base = service_address(base_url)?;
         let http = http_client_builder(base.scheme() == "https")?
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .pool_idle_timeout(IDLE_MAX)
@@ -153,6 +146,19 @@ impl Target {
         }
         Err(refusal(status, &bytes).unwrap_or(ClientError::Status { status: status.as_u16() }))
     }
+}
+
+/// What was set as a service's address.
+fn service_address(base_url: &str) -> Result<Url, ClientError> {
+    let invalid = |problem: &str| ClientError::InvalidUrl(format!("{problem}: {base_url}"));
+    let base = Url::parse(base_url.trim()).map_err(|error| invalid(&error.to_string()))?;
+    if !is_web(&base) {
+        return Err(invalid("it must begin with http:// or https://"));
+    }
+    if base.query().is_some() || base.fragment().is_some() {
+        return Err(invalid("it must have neither a query nor a fragment"));
+    }
+    Ok(base)
 }
 
 #[derive(Deserialize)]
@@ -235,12 +241,13 @@ mod tests {
     #[test]
     fn an_address_is_checked_when_the_client_is_made() {
         for good in ["http://127.0.0.1:1", "http://media/", " https://media.example.org/v1/ ", "http://u:p@[::1]:8/x"] {
-            assert!(transport(good).unwrap().is_configured(), "{good}");
+            assert!(service_address(good).is_ok(), "{good}");
         }
         for bad in ["", "media", "127.0.0.1:80", "ftp://media", "http://", "http://x y", "file:///etc", "http://m/?a=b"]
         {
             assert!(matches!(transport(bad), Err(ClientError::InvalidUrl(_))), "{bad}");
         }
+        assert!(transport("http://127.0.0.1:1").unwrap().is_configured());
         assert!(!Transport::new(ClientOptions::media(None)).unwrap().is_configured());
     }
 
