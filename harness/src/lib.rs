@@ -14,6 +14,7 @@
 //! | [`audit`] | checks a run's history against the promises |
 //! | [`stored`] | reads what the store holds, for the audit |
 //! | [`latency`] | percentiles and histograms of a run |
+//! | [`services`] | the simulated media and search services, with faults |
 //! | [`load`] | open-model load and the search for the capacity |
 //! | [`report`] | terminal, JSON, JUnit and HTML reports |
 //!
@@ -31,6 +32,7 @@ pub mod load;
 pub mod recorder;
 pub mod report;
 pub mod scenario;
+pub mod services;
 pub mod socketio;
 pub mod stored;
 pub mod users;
