@@ -11,7 +11,7 @@ use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
 use ackscope_core::log::{LogError, Topic};
 use ackscope_core::media::WhenMediaIsDown;
-use ackscope_core::node::{Backend, Clients, Node, NodeOptions, Roles, StartError};
+use ackscope_core::node::{Backend, Node, NodeOptions, Roles, StartError};
 use ackscope_core::token::TokenKey;
 use ackscope_protocol::control::{self, BackendKind};
 use ackscope_protocol::trace::Happening;
@@ -21,6 +21,7 @@ use parking_lot::RwLock;
 
 use crate::environment::{Addresses, BackendChoice, Environment, EnvironmentError, EnvironmentOptions};
 use crate::recorder::{EVENTS_MAX, PROBE_QUEUE, Recorder};
+use crate::services::{ServiceError, SimulatedServices};
 use crate::users::{ConnectOptions, SimulatedUser, UserError};
 
 /// How long the tokens of simulated users hold, in business time.
@@ -79,9 +80,12 @@ pub enum WorldError {
     /// The node did not start.
     #[error("the chat service could not start: {0}")]
     Node(#[from] StartError),
-    /// The media or the search service cannot be asked.
-    #[error("the services beside the backend: {0}")]
-    Services(#[from] ClientError),
+    /// The media or the search service did not start.
+    #[error("the media and search services could not start: {0}")]
+    Services(#[from] ServiceError),
+    /// They cannot be asked.
+    #[error("the media and search services cannot be asked: {0}")]
+    Clients(#[from] ClientError),
     /// A user could not do it.
     #[error(transparent)]
     User(#[from] UserError),
@@ -126,6 +130,7 @@ pub struct World {
     reason: String,
     chat_url: String,
     backend: RwLock<Option<Backend>>,
+    services: RwLock<Option<Arc<SimulatedServices>>>,
     users: RwLock<BTreeMap<UserId, Arc<SimulatedUser>>>,
     running: tokio::sync::RwLock<Option<Running>>,
 }
@@ -156,11 +161,12 @@ impl World {
             EnvironmentOptions { choice: options.backend, addresses: options.addresses, data: options.data };
         let environment = Environment::start(environment_options, &clock).await?;
         let backend = environment.backend().cloned().ok_or(WorldError::Ended)?;
+        let services = SimulatedServices::start(&clock, environment.kept_folder()).await?;
         let node = Node::start(NodeOptions {
             name: "node-1".to_owned(),
             listen: options.chat,
             backend: backend.clone(),
-            clients: Clients::at(None, None)?,
+            clients: services.clients(options.unverified_media)?,
             clock: clock.clone(),
             probe: recorder.probe(PROBE_QUEUE),
             token_key: token_key.clone(),
@@ -177,6 +183,7 @@ impl World {
             chat_url: format!("http://{}", reachable(node.address())),
             backend: RwLock::new(Some(backend)),
             users: RwLock::default(),
+            services: RwLock::new(Some(Arc::new(services))),
             running: tokio::sync::RwLock::new(Some(Running { node, environment })),
         })
     }
@@ -204,6 +211,11 @@ impl World {
     /// The backend's parts, for reading what is stored. Let go of them before [`Self::shutdown`], which waits for it.
     pub fn backend(&self) -> Result<Backend, WorldError> {
         self.backend.read().clone().ok_or(WorldError::Ended)
+    }
+
+    /// The simulated media and search services. Let go of them before [`Self::shutdown`].
+    pub fn services(&self) -> Result<Arc<SimulatedServices>, WorldError> {
+        self.services.read().clone().ok_or(WorldError::Ended)
     }
 
     /// What runs, as interfaces are told.
@@ -382,6 +394,13 @@ impl World {
                 tracing::debug!(connections = node.connections(), "the node ends with clients connected");
             }
             node.shutdown().await;
+            let services = self.services.write().take();
+            match services.map(Arc::try_unwrap) {
+                Some(Ok(services)) => services.shutdown().await,
+                // They end when the last one lets go of them.
+                Some(Err(_)) => tracing::debug!("somebody still looks at the media and search services"),
+                None => {}
+            }
             environment.shutdown().await;
         }
         self.recorder.flush().await;

@@ -94,6 +94,7 @@ fn refusal(error: &WorldError) -> WireError {
         WorldError::Environment(_)
         | WorldError::Node(_)
         | WorldError::Services(_)
+        | WorldError::Clients(_)
         | WorldError::Ended
         | WorldError::NotQuiet { .. } => ErrorCode::Internal,
     };

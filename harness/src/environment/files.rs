@@ -85,6 +85,11 @@ impl RunFiles {
         &self.path
     }
 
+    /// Whether the folder stays.
+    pub(super) fn is_kept(&self) -> bool {
+        self.temporary.is_none()
+    }
+
     /// Removes a temporary folder and says so when it does not work.
     pub(super) fn remove(self) {
         let Self { path, _lock: lock, temporary } = self;

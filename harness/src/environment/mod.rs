@@ -111,6 +111,11 @@ impl Environment {
         self.backend.as_ref()
     }
 
+    /// The folder of its files, when it stays after the end.
+    pub fn kept_folder(&self) -> Option<&Path> {
+        self.files.as_ref().filter(|files| files.is_kept()).map(RunFiles::path)
+    }
+
     /// Ends it and removes its files, unless they are kept.
     pub async fn shutdown(mut self) {
         // The database is closed before its files go: connections that end may still hold it for a moment.

@@ -10,7 +10,7 @@
 //! | `PUT` of an upload URL, the body is the file | 201 `{media_id}` |
 //! | `GET` of a download URL | the file |
 //!
-//! Reasons of refusals: `empty`, `too_large`, `type_not_allowed`, `file_name_too_long` and `storage_full` (507) of an
+//! Reasons of refusals: `empty`, `too_large`, `type_not_allowed` and `storage_full` (507) of an
 //! announcement; `not_found` of an item; `size_mismatch`, `type_mismatch`, `already_uploaded`, `bad_signature` and
 //! `expired` of the URLs. An upload that was refused may be tried again until the URL expires; one that succeeded
 //! makes its URL void. Expiry goes by the business clock. URLs are signed with a key of this start.
@@ -49,8 +49,6 @@ use super::server::{Listening, Refusal, Server, read_body, read_json};
 const REQUEST_MAX_BYTES: u64 = 64 * 1024;
 /// Most items of one check.
 const CHECK_MAX: usize = 100;
-/// Most characters of a file's name.
-const FILE_NAME_MAX_CHARS: usize = 255;
 /// Files that may be in memory at a time, going in or out.
 const TRANSFERS_MAX: usize = 16;
 /// How long a transfer waits for its turn.
@@ -248,14 +246,11 @@ async fn announce(State(shared): Service, request: Request) -> Result<Response, 
     if !options.allowed_types.iter().any(|allowed| allowed.content_type == content_type) {
         return Err(Refusal::unprocessable("type_not_allowed"));
     }
-    if file.file_name.chars().count() > FILE_NAME_MAX_CHARS {
-        return Err(Refusal::unprocessable("file_name_too_long"));
-    }
     let announced_at = options.clock.now();
     let item = MediaItem {
         media_id: MediaId::from_uuid(Uuid::new_v4()),
         owner,
-        file_name: file.file_name,
+        file_name: file.file_name.into_string(),
         content_type,
         size_bytes: file.size_bytes,
         announced_at,

@@ -15,7 +15,12 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use ackscope_core::clients::ClientError;
+use ackscope_core::clock::Clock;
+use ackscope_core::media::WhenMediaIsDown;
+use ackscope_core::node::Clients;
 
 pub use faults::{FaultSwitch, ServiceFault};
 pub use media::{MediaItem, MediaOptions, MediaService};
@@ -44,4 +49,37 @@ pub enum ServiceError {
     /// A thread of the store ended without an answer.
     #[error("the service's store gave up")]
     StoreGone,
+}
+
+/// Both services, as a world has them beside its backend.
+#[derive(Debug)]
+pub struct SimulatedServices {
+    /// The media service.
+    pub media: MediaService,
+    /// The search service.
+    pub search: SearchService,
+}
+
+impl SimulatedServices {
+    /// Starts both. What they hold stays in `folder`, or goes with them.
+    pub async fn start(clock: &Clock, folder: Option<&Path>) -> Result<Self, ServiceError> {
+        let media =
+            MediaOptions { folder: folder.map(Path::to_owned), clock: clock.clone(), ..MediaOptions::default() };
+        let search =
+            SearchOptions { file: folder.map(|folder| folder.join("search.sqlite")), ..SearchOptions::default() };
+        Ok(Self { media: MediaService::start(media).await?, search: SearchService::start(search).await? })
+    }
+
+    /// Clients of both.
+    pub fn clients(&self, unverified_media: WhenMediaIsDown) -> Result<Clients, ClientError> {
+        let mut clients = Clients::at(Some(self.media.url().to_owned()), Some(self.search.url().to_owned()))?;
+        clients.media_options.when_down = unverified_media;
+        Ok(clients)
+    }
+
+    /// Ends both.
+    pub async fn shutdown(self) {
+        self.media.shutdown().await;
+        self.search.shutdown().await;
+    }
 }

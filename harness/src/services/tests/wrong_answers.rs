@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use ackscope_core::clients::{ClientError, MediaClient, SearchClient};
+use ackscope_protocol::text::FileName;
 use ackscope_protocol::wire::UploadUrl;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -67,7 +68,7 @@ async fn answers_about_something_else() {
 #[tokio::test]
 async fn addresses_that_no_user_should_get() {
     let at = "2026-01-31T12:00:00.000Z";
-    let file = UploadUrl { file_name: "a".into(), content_type: "text/plain".into(), size_bytes: 1 };
+    let file = UploadUrl { file_name: FileName::new("a").unwrap(), content_type: "text/plain".into(), size_bytes: 1 };
     for url in ["", "relative", "javascript:alert(1)", "file:///etc/passwd"] {
         let service = always_json(json!({"media_id": some_media(), "url": url, "expires_at": at})).await;
         let client = media_client(service.url());
