@@ -2,6 +2,8 @@
 
 pub mod faulty;
 
+pub mod files;
+
 pub mod node;
 
 pub mod people;

@@ -13,7 +13,7 @@ use ackscope_protocol::error::WireError;
 use ackscope_protocol::wire::{
     AckState, Conversation, ConversationChange, DeleteMode, Message, MessageAck, SendMessage, Sent, ServerEvent,
 };
-use ackscope_protocol::{ConversationId, MessageId, TempId, Timestamp, UserId};
+use ackscope_protocol::{ConversationId, MessageId, TempId, UserId};
 
 /// Most events a view keeps for waiting on; what they said stays in the conversations and messages.
 const SEEN_MAX: usize = 200_000;
@@ -63,7 +63,7 @@ pub struct SendAnswer {
 enum Identity {
     Ack(ConversationId, TempId, AckState),
     New(MessageId),
-    Edited(MessageId, Option<Timestamp>),
+    Edited(MessageId, u64),
     Deleted(MessageId, &'static str),
     Reaction(MessageId, u64),
     Delivered(MessageId),
@@ -71,12 +71,21 @@ enum Identity {
 }
 
 impl Identity {
+    fn is_state(&self) -> bool {
+        matches!(self, Self::Edited(..) | Self::Deleted(..) | Self::Reaction(..))
+    }
+
     fn of(event: &ServerEvent) -> Option<Self> {
         Some(match event {
             ServerEvent::Error(_) => return None,
             ServerEvent::Ack(ack) => Self::Ack(ack.conversation_id, ack.temp_id.clone(), ack.state),
             ServerEvent::New(new) => Self::New(new.message.message_id),
-            ServerEvent::Edited(edited) => Self::Edited(edited.message.message_id, edited.message.edited_at),
+            ServerEvent::Edited(edited) => {
+                // Not only texts change: forwards and checks of media are told this way too.
+                let mut hasher = DefaultHasher::new();
+                serde_json::to_string(&edited.message).unwrap_or_default().hash(&mut hasher);
+                Self::Edited(edited.message.message_id, hasher.finish())
+            }
             ServerEvent::Deleted(deleted) => {
                 let mode = match deleted.mode {
                     DeleteMode::Soft => "soft",
@@ -260,6 +269,8 @@ impl UserView {
                 }
                 // Every retry is acknowledged anew.
                 (Some(Known::Live), Source::Live) if matches!(identity, Identity::Ack(..)) => {}
+                // These tell a state, and the same state may come about again.
+                (Some(Known::Live), Source::Live) if identity.is_state() => {}
                 (Some(Known::Live), Source::Live) => self.duplicates += 1,
                 // The sending connection is told by acknowledgments alone, so this is worth seeing.
                 (Some(Known::Own) | None, _) => {

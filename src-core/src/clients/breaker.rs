@@ -1,12 +1,14 @@
 //! A circuit breaker: after failures in a row a service is left alone for a while, then one call tries it.
 //!
-//! [`Machine`] is the pure state machine, given the time with every step; [`Breaker`] puts a lock and the
+//! `Machine` is the pure state machine, given the time with every step; [`Breaker`] puts a lock and the
 //! real time around it. A call holds a [`Permit`] that says what became of it; one that is dropped without a
 //! word (its future was dropped) says nothing, and a trial that is dropped makes room for the next trial at
 //! once. So nothing can leave the circuit stuck.
 //!
-//! The crates there are were looked at first: `recloser` lets any number of calls through while half open and
-//! shows no state, `failsafe` neither.
+//! Crates that were looked at first: `recloser` and `failsafe` let any number of calls through while half open
+//! and cannot be asked for their state. `tower-resilience-circuitbreaker` lets one through, but takes the verdict of
+//! every call that ends meanwhile for the trial's, also of one from before the outage, and shows `open` until the
+//! next call comes; it also wants every call to be a Tower service.
 
 use std::time::{Duration, Instant};
 
