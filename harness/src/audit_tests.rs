@@ -182,9 +182,25 @@ fn duplicate_when_a_retry_made_a_second_message() {
     let mut run = clean();
     let mut second = stored_message(&run.again, 4);
     second.message_id = MessageId::from_uuid(uuid::Uuid::from_u128(5));
-    second.forwarded = true; // Only so that it is not also a phantom.
     run.messages().push(second);
-    run.finds(FindingKind::Duplicate, "two messages in the store have ana's temp_id t3");
+    let audit = run.audit();
+    let said: Vec<_> = audit.findings.iter().map(|f| (f.kind, f.sentence.as_str())).collect();
+    let duplicate = (FindingKind::Duplicate, "two messages in the store have ana's temp_id t3");
+    assert!(said.contains(&duplicate), "{said:?}");
+    // Nobody sent it, so it is a phantom as well.
+    assert_eq!(said.len(), 2, "{said:?}");
+}
+
+#[test]
+fn copies_of_one_forward_share_their_temp_id() {
+    let mut run = clean();
+    for (number, seq) in [(5, 4), (6, 5)] {
+        let mut copy = stored_message(&run.again, seq);
+        copy.message_id = MessageId::from_uuid(uuid::Uuid::from_u128(number));
+        copy.forwarded = true;
+        run.messages().push(copy);
+    }
+    run.is_clean();
 }
 
 #[test]

@@ -158,6 +158,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_readme_has_every_limit_as_it_is() {
+        let readme = include_str!("../../README.md");
+        for LimitSetting { name, meaning, beyond, min, max, get, .. } in SETTINGS {
+            let default = get(&Limits::default());
+            let row = format!("| `{name}` | {default} | {min}–{max} | {meaning} | {beyond} |");
+            assert!(readme.contains(&row), "README.md lacks: {row}");
+        }
+    }
+
+    #[test]
     fn every_limit_is_set_within_its_range_and_nowhere_else() {
         for LimitSetting { name, min, max, get, .. } in SETTINGS {
             let mut limits = Limits::default();

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower_http::cors::CorsLayer;
 
 use crate::cache::ConversationCache;
 use crate::cache::embedded::EmbeddedCache;
@@ -75,7 +76,15 @@ pub struct EmbeddedBackendOptions {
 
 impl Default for EmbeddedBackendOptions {
     fn default() -> Self {
-        Self { file: EmbeddedOptions::default(), log: LogOptions::default(), cache_capacity: 100_000 }
+        Self {
+            file: EmbeddedOptions::default(),
+            // A service beside the way of a message may be down for long, and no message waits for it (S1.7).
+            log: LogOptions {
+                patient_groups: &[search_indexing::GROUP, media_verification::GROUP],
+                ..LogOptions::default()
+            },
+            cache_capacity: 100_000,
+        }
     }
 }
 
@@ -370,7 +379,8 @@ impl Node {
         let mut app = Router::new().route("/healthz", get(|| std::future::ready("ok")));
         if roles.socket {
             io.ns(NAMESPACE, Admission::new(services));
-            app = app.layer(layer);
+            // Who may connect is the token's to say; a web page needs this for the polling transport.
+            app = app.layer(layer).layer(CorsLayer::permissive());
         }
         let stopped = stop.clone().cancelled_owned();
         // Acknowledgments are small packets: without this the kernel holds them back for 40 ms.

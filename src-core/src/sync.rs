@@ -8,9 +8,9 @@ use std::sync::Arc;
 use ackscope_protocol::error::{ErrorCode, WireError};
 use ackscope_protocol::text::Cursor;
 use ackscope_protocol::wire::{self, ServerEvent, Sync, SyncAnswer};
-use ackscope_protocol::{ConversationId, UserId};
+use ackscope_protocol::{ConversationId, MessageId, UserId};
 
-use crate::consumers::fan_out::{FAN_OUT_TOPICS, Told, event_for};
+use crate::consumers::fan_out::{FAN_OUT_TOPICS, Present, Told, event_for};
 use crate::conversations::Conversations;
 use crate::limits::Limits;
 use crate::log::{EventLog, LogError, Position, Record};
@@ -63,11 +63,12 @@ impl SyncService {
         let about = |told: &Told| Some((told.conversation_id(), told.message_id()?));
         let ids: HashSet<_> = missed.iter().filter_map(about).collect();
         let found = self.messages.find_many(&ids.into_iter().collect::<Vec<_>>()).await?;
+        let present: HashMap<_, _> = found.into_iter().map(|(id, found)| (id, Present::from(found))).collect();
         let now = self.messages.clock.now();
         let mut events = Vec::new();
         for told in &missed {
-            let found = told.message_id().and_then(|message_id| found.get(&message_id));
-            events.extend(event_for(told, found, caller, now));
+            let present = told.message_id().and_then(|message_id| present.get(&message_id));
+            events.extend(event_for(told, present, caller, now));
             events.extend(own_acknowledgment(told, caller));
         }
         Ok(SyncAnswer { events, cursor: write_cursor(&next)?, more })
@@ -126,7 +127,9 @@ impl SyncService {
 /// The caller's own message was persisted while it was away.
 fn own_acknowledgment(told: &Told, caller: &UserId) -> Option<ServerEvent> {
     let Told::Settled(settled) = told else { return None };
-    if settled.sender_id != *caller {
+    // A copy made by a forward has an id of another kind, and no acknowledgments.
+    let is_sent = MessageId::derive(caller, settled.conversation_id, &settled.temp_id) == settled.message_id;
+    if settled.sender_id != *caller || !is_sent {
         return None;
     }
     let (state, error) = match &settled.outcome {

@@ -22,7 +22,8 @@ pub fn png() -> UploadUrl {
     }
 }
 
-fn http() -> reqwest::Client {
+/// An HTTP client as this house uses them.
+pub fn http() -> reqwest::Client {
     ackscope_core::clients::transport::http_client_builder(false).expect("an HTTP client").build().expect("a client")
 }
 

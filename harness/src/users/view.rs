@@ -357,6 +357,7 @@ impl UserView {
 
 #[cfg(test)]
 mod tests {
+    use ackscope_protocol::Timestamp;
     use ackscope_protocol::text::MessageText;
     use ackscope_protocol::wire::{MessageAnswer, MessageDelivered};
     use uuid::Uuid;

@@ -145,18 +145,40 @@ impl Told {
     }
 }
 
-/// What one person of the audience is told. `found` is the message as it is now, if it is about one: what was sent
-/// and is deleted by now is not told any more.
-pub fn event_for(told: &Told, found: Option<&Found>, viewer: &UserId, now: Timestamp) -> Option<ServerEvent> {
+/// A message as it is now, seen once for everybody who is told of it.
+#[derive(Debug)]
+pub struct Present {
+    found: Found,
+    /// Absent when it is gone.
+    view: Option<Message>,
+}
+
+impl From<Found> for Present {
+    fn from(found: Found) -> Self {
+        let view = match &found {
+            Found::There(stored) => Some(stored.view()),
+            Found::Gone { .. } => None,
+        };
+        Self { found, view }
+    }
+}
+
+impl Present {
+    fn is_hidden_from(&self, viewer: &UserId) -> bool {
+        matches!(&self.found, Found::There(stored) if stored.is_hidden_from(viewer))
+    }
+}
+
+/// What one person of the audience is told. `present` is the message as it is now, if it is about one: what was sent
+/// and is gone by now is not told any more.
+pub fn event_for(told: &Told, present: Option<&Present>, viewer: &UserId, now: Timestamp) -> Option<ServerEvent> {
     match told {
         Told::Sent { .. } => {
-            let Some(Found::There(stored)) = found else { return None };
-            if stored.is_hidden_from(viewer) {
-                return None;
-            }
-            Some(ServerEvent::New(MessageAnswer { message: rules::message_for(&stored.view(), viewer) }))
+            let view = present.filter(|present| !present.is_hidden_from(viewer))?.view.as_ref()?;
+            Some(ServerEvent::New(MessageAnswer { message: rules::message_for(view, viewer) }))
         }
-        Told::Happened(placed) => happened(&placed.change, found, viewer),
+        // A change of a message that was not told yet is told with it.
+        Told::Happened(placed) => happened(&placed.change, present?, viewer),
         Told::Settled(settled) => Some(match settled.outcome {
             Outcome::Persisted => ServerEvent::Delivered(wire::MessageDelivered {
                 conversation_id: settled.conversation_id,
@@ -182,35 +204,24 @@ pub fn event_for(told: &Told, found: Option<&Found>, viewer: &UserId, now: Times
     }
 }
 
-fn happened(change: &MessageChange, found: Option<&Found>, viewer: &UserId) -> Option<ServerEvent> {
+fn happened(change: &MessageChange, present: &Present, viewer: &UserId) -> Option<ServerEvent> {
     let MessageChange { conversation_id, message_id, .. } = *change;
+    if present.is_hidden_from(viewer) && change.what != Change::HiddenForMe {
+        return None;
+    }
     let deleted = |mode| Some(ServerEvent::Deleted(MessageDeleted { conversation_id, message_id, mode }));
-    let stored = match found {
-        Some(Found::There(stored)) if stored.is_hidden_from(viewer) && change.what != Change::HiddenForMe => {
-            return None;
-        }
-        Some(Found::There(stored)) => Some(stored),
-        Some(Found::Gone { .. }) => None,
-        // Not told yet: it will be told as it is then.
-        None => return None,
-    };
+    // Nothing of a tombstone changes any more.
+    let view = || present.view.as_ref().filter(|view| view.deleted.is_none());
     match &change.what {
         Change::DeletedSoft => deleted(DeleteMode::Soft),
         Change::DeletedHard { .. } => deleted(DeleteMode::Hard),
         Change::HiddenForMe => deleted(DeleteMode::ForMe),
         Change::ReactionAdded { .. } | Change::ReactionRemoved { .. } => {
-            let view = stored?.view();
-            if view.deleted.is_some() {
-                return None;
-            }
-            Some(ServerEvent::Reaction(MessageReaction { conversation_id, message_id, reactions: view.reactions }))
+            let reactions = view()?.reactions.clone();
+            Some(ServerEvent::Reaction(MessageReaction { conversation_id, message_id, reactions }))
         }
         Change::Edited { .. } | Change::Forwarded { .. } | Change::MediaChecked { .. } => {
-            let view = stored?.view();
-            if view.deleted.is_some() {
-                return None;
-            }
-            Some(ServerEvent::Edited(MessageAnswer { message: rules::message_for(&view, viewer) }))
+            Some(ServerEvent::Edited(MessageAnswer { message: rules::message_for(view()?, viewer) }))
         }
     }
 }
@@ -440,7 +451,8 @@ impl FanOut {
                 }
             }
         };
-        let recipients = self.emit(&told, found.as_ref(), conversation.as_deref(), origin);
+        let present = found.map(Present::from);
+        let recipients = self.emit(&told, present.as_ref(), conversation.as_deref(), origin);
         if let Told::Sent { message, .. } = &told {
             self.probe.stage(message.message_id, || Stage::Broadcast { recipients });
         }
@@ -451,7 +463,7 @@ impl FanOut {
     fn emit(
         &self,
         told: &Told,
-        found: Option<&Found>,
+        present: Option<&Present>,
         conversation: Option<&StoredConversation>,
         origin: Option<&str>,
     ) -> u32 {
@@ -462,7 +474,7 @@ impl FanOut {
             if connections.is_empty() {
                 continue;
             }
-            let Some(event) = event_for(told, found, user, now) else { continue };
+            let Some(event) = event_for(told, present, user, now) else { continue };
             for connection in connections.iter().filter(|connection| Some(connection.id()) != origin) {
                 connection.emit(&event);
                 recipients += 1;

@@ -71,6 +71,9 @@ pub struct LogOptions {
     /// Records of a topic that its slowest group may have left to commit. Beyond it the topic takes no further
     /// record until the group catches up. A topic that no group ever subscribed to has no such limit.
     pub max_backlog_records: u64,
+    /// Groups that this limit does not count: they may be far behind, for as long as what they feed is down, and
+    /// still nobody waits for them. Their records are kept until they have committed them, on disk.
+    pub patient_groups: &'static [&'static str],
     /// Bytes of records handed over and not yet written.
     pub max_in_flight_bytes: usize,
     /// How long [`EventLog::publish`] waits for the file's confirmation before the outcome counts as unknown.
@@ -89,6 +92,7 @@ impl Default for LogOptions {
             partitions: 8,
             max_record_bytes: 1_024 * 1_024,
             max_backlog_records: 100_000,
+            patient_groups: &[],
             max_in_flight_bytes: 64 * 1_024 * 1_024,
             publish_timeout: Duration::from_secs(5),
             retain_records: 1_000_000,
@@ -391,7 +395,9 @@ impl Shared {
             }
             total
         };
-        let committed_total = state.groups.values().filter_map(total).min();
+        let counts = |name: &str| !self.options.patient_groups.contains(&name);
+        let hurried = state.groups.iter().filter(|(name, _)| counts(name));
+        let committed_total = hurried.filter_map(|(_, group)| total(group)).min();
         state.topics[topic_code(topic) as usize].committed_total = committed_total;
     }
 

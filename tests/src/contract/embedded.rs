@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
 use super::cache::CachePlace;
-use super::log::{BoundedLogPlace, Bounds, LogPlace};
+use super::log::{BoundedLogPlace, Bounds, LogPlace, PATIENT_GROUP};
 use super::repositories::{Dump, StorePlace, Stores};
 
 /// One SQLite file.
@@ -58,6 +58,7 @@ impl BoundedLogPlace for EmbeddedPlace {
         self.log(LogOptions {
             max_backlog_records: bounds.max_backlog_records,
             retain_records: bounds.retain_records,
+            patient_groups: &[PATIENT_GROUP],
             ..LogOptions::default()
         })
     }

@@ -36,6 +36,9 @@ pub struct Bounds {
     pub retain_records: u64,
 }
 
+/// A group that [`Bounds::max_backlog_records`] does not count.
+pub const PATIENT_GROUP: &str = "patient-group";
+
 /// A place whose log can be opened with small limits.
 pub trait BoundedLogPlace: LogPlace {
     /// The log in it.
@@ -699,6 +702,8 @@ pub async fn everything_is_there_after_reopening(place: impl LogPlace) {
 pub async fn a_full_log_pushes_back_and_recovers(place: impl BoundedLogPlace) {
     let bounds = Bounds { max_backlog_records: 50, retain_records: 1_000 };
     let log = place.open_bounded(bounds).await;
+    // One that never commits, and that nobody waits for.
+    let mut patient = log.subscribe(PATIENT_GROUP, &[TOPIC]).await.expect("the log answers");
     // Without a group nobody is behind.
     publish_many(&*log, 0, 200).await;
     let mut consumer = log.subscribe("group", &[TOPIC]).await.expect("the log answers");
@@ -726,6 +731,9 @@ pub async fn a_full_log_pushes_back_and_recovers(place: impl BoundedLogPlace) {
         assert!(matches!(refused, Err(PublishError::Full(_))), "{refused:?}");
         commit(consumer.as_mut(), &records).await;
     }
+    // What the patient one is owed is there all the same.
+    assert_eq!(take(patient.as_mut(), 350).await.len(), 350);
+    drop(patient);
     // A group that is not there at the moment counts all the same: it is owed its records.
     drop(consumer);
     let outcomes = join_all((0..80).map(|_| publish(&*log, "k", "0"))).await;

@@ -19,6 +19,8 @@ use crate::theme::{RADIUS, space, strong_family};
 /// Messages drawn at first, and how many more "Show earlier" brings. Bubbles differ in height, so each that is
 /// drawn is laid out in every frame.
 const SHOWN_STEP: usize = 60;
+/// Points that the label *Drop connection* takes with its margins.
+const DROP_LABEL_WIDTH: f32 = 112.0;
 /// Share of a pane's width that a bubble may take.
 const BUBBLE_WIDTH: f32 = 0.82;
 
@@ -27,6 +29,8 @@ const BUBBLE_WIDTH: f32 = 0.82;
 pub struct UserPane {
     draft: String,
     conversation_id: Option<ConversationId>,
+    /// Somebody chose the conversation: the pane stays in it.
+    is_chosen: bool,
     reply_to: Option<MessageId>,
     shown: usize,
     dismissed_notice_us: Option<u64>,
@@ -37,6 +41,7 @@ impl Default for UserPane {
         Self {
             draft: String::new(),
             conversation_id: None,
+            is_chosen: false,
             reply_to: None,
             shown: SHOWN_STEP,
             dismissed_notice_us: None,
@@ -50,8 +55,13 @@ pub fn composer_id(user_id: &UserId) -> Id {
 }
 
 impl UserPane {
-    /// Shows this conversation.
+    /// Shows this conversation, until another is chosen.
     pub fn open(&mut self, conversation_id: ConversationId) {
+        self.is_chosen = true;
+        self.show(conversation_id);
+    }
+
+    fn show(&mut self, conversation_id: ConversationId) {
         if self.conversation_id != Some(conversation_id) {
             self.conversation_id = Some(conversation_id);
             self.reply_to = None;
@@ -69,9 +79,15 @@ impl UserPane {
     /// Draws the pane.
     pub fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User) {
         Frame::new().inner_margin(Margin { left: 12, right: 12, top: 8, bottom: 12 }).show(ui, |ui| {
-            // The first conversation is open until another is chosen.
-            if self.conversation_id.is_none_or(|open| user.client.conversation(open).is_none()) {
-                self.conversation_id = user.client.conversations().first().map(|log| log.conversation_id);
+            let is_there = self.conversation_id.is_some_and(|open| user.client.conversation(open).is_some());
+            self.is_chosen &= is_there;
+            let may_move = !self.is_chosen && self.draft.is_empty() && self.reply_to.is_none();
+            // The conversation where something happens is open until one is chosen. Whoever is writing stays.
+            let newest = user.client.conversations().iter().max_by_key(|log| log.last_us);
+            if let Some(newest) = newest
+                && (may_move || !is_there)
+            {
+                self.show(newest.conversation_id);
             }
             self.header_ui(ui, scene, user);
             self.notice_ui(ui, scene, user);
@@ -144,7 +160,9 @@ impl UserPane {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let user_id = user.user_id.clone();
                 if user.is_connected() {
-                    let button = ui.add_enabled(scene.is_ready, widgets::quiet_button(tokens, "Drop connection"));
+                    // Side by side with others a pane may be too narrow for the whole label.
+                    let label = if ui.available_width() < DROP_LABEL_WIDTH { "Drop" } else { "Drop connection" };
+                    let button = ui.add_enabled(scene.is_ready, widgets::quiet_button(tokens, label));
                     if button.on_hover_text("Cut this user's TCP connection without a goodbye").clicked() {
                         scene.ask(Action::Do(Command::DropConnection { user: user_id }));
                     }
