@@ -105,6 +105,76 @@ const nowhere = await ben.timeout(LIMIT_MS).emitWithAck("message:history", { con
 assert.equal(nowhere.error.code, "not_found");
 console.log("gets typed errors");
 
+// Everything that happens to a message afterwards, in the very shapes of the wire.
+async function ask(socket, event, payload) {
+  const answer = await socket.timeout(LIMIT_MS).emitWithAck(event, payload);
+  assert.equal(answer.ok, true, `${event}: ${JSON.stringify(answer)}`);
+  return answer.data;
+}
+const { message_id } = await ask(ana, "message:send", { conversation_id, temp_id: "later", text: "first" });
+const of_message = { conversation_id, message_id };
+const about = (value) => (value.message ?? value).message_id === message_id;
+
+const edited = once(ben, "message:edited", "message:edited", about);
+const edit = await ask(ana, "message:edit", { ...of_message, text: "second" });
+assert.deepEqual(edit.message.edits.map((e) => e.text), ["first"]);
+assert.equal((await edited).message.text, "second");
+
+const reacted = once(ana, "message:reaction", "message:reaction", about);
+assert.deepEqual((await ask(ben, "message:react", { ...of_message, emoji: "👩‍👩‍👧" })).reactions, { "👩‍👩‍👧": ["ben"] });
+assert.deepEqual(await reacted, { ...of_message, reactions: { "👩‍👩‍👧": ["ben"] } });
+assert.deepEqual((await ask(ben, "message:unreact", { ...of_message, emoji: "👩‍👩‍👧" })).reactions, {});
+
+const copied = once(ben, "message:new", "the copy", (e) => e.message.forwarded_from?.message_id === message_id);
+const { forwarded } = await ask(ana, "message:forward", { messages: [of_message], targets: [conversation_id], temp_id: "copy" });
+assert.deepEqual(forwarded, [{ message_id: forwarded[0].message_id, conversation_id, origin: of_message }]);
+assert.equal((await copied).message.message_id, forwarded[0].message_id);
+console.log("edits, reacts and forwards");
+
+for (const [who, mode, hears] of [[ben, "for_me", ben], [ana, "soft", ana], [ana, "hard", ana]]) {
+  const deleted = once(hears, "message:deleted", `message:deleted ${mode}`, (e) => about(e) && e.mode === mode);
+  assert.deepEqual(await ask(who, "message:delete", { ...of_message, mode }), {});
+  assert.deepEqual(await deleted, { ...of_message, mode });
+}
+const gone = await ana.timeout(LIMIT_MS).emitWithAck("message:edit", { ...of_message, text: "third" });
+assert.deepEqual([gone.error.code, gone.error.retryable], ["already_deleted", false]);
+console.log("deletes in every way");
+
+for (const [event, payload, change, hears] of [
+  ["conversation:add_participant", { user_id: "cleo", role: "admin" }, "participant_added", ben],
+  ["conversation:remove_participant", { user_id: "cleo" }, "participant_removed", ben],
+  ["conversation:mute", { duration_secs: 60 }, "settings_changed", ana],
+  ["conversation:unmute", {}, "settings_changed", ana],
+  ["conversation:archive", {}, "settings_changed", ana],
+  ["conversation:unarchive", {}, "settings_changed", ana],
+]) {
+  const updated = once(hears, "conversation:updated", `conversation:updated after ${event}`, (e) => e.change === change);
+  const { conversation } = await ask(ana, event, { conversation_id, ...payload });
+  assert.equal((await updated).conversation.version, conversation.version);
+  if (event === "conversation:mute") assert.match(conversation.settings.muted_until, /^\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z$/);
+  if (event === "conversation:archive") assert.equal(conversation.settings.archived, true);
+}
+console.log("changes conversations");
+
+// One pixel, put and got as the browser would.
+const pixel = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
+const place = await ask(ana, "media:upload_url", { file_name: "dot.png", content_type: "image/png", size_bytes: pixel.length });
+const put = await fetch(place.url, { method: "PUT", body: pixel, headers: { "content-type": "image/png" } });
+assert.ok(put.ok, `upload: ${put.status}`);
+const pictured = once(ben, "message:new", "the picture", (e) => e.message.media.length === 1);
+await ask(ana, "message:send", { conversation_id, temp_id: "picture", text: "a pixel to find", media: [place.media_id] });
+assert.deepEqual((await pictured).message.media, [{ media_id: place.media_id, media_state: "verified" }]);
+const { url: download } = await ask(ben, "media:download_url", { media_id: place.media_id });
+assert.deepEqual(Buffer.from(await (await fetch(download)).arrayBuffer()), pixel);
+for (const deadline = Date.now() + LIMIT_MS; ; ) {
+  const { messages } = await ask(ben, "search:query", { text: "pixel", conversation_id });
+  if (messages.length === 1) break;
+  assert.ok(Date.now() < deadline, "the message is not found");
+  // Indexing is asynchronous: ask again, within the rate of a connection.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+}
+console.log("uploads, sends, downloads and finds a picture");
+
 const { data: { cursor } } = await ben.timeout(LIMIT_MS).emitWithAck("sync", {});
 ben.disconnect();
 await ana.timeout(LIMIT_MS).emitWithAck("message:send", { conversation_id, temp_id: "missed", text: "while ben was away" });

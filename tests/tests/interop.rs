@@ -6,7 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use ackscope_core::clock::Clock;
+use ackscope_core::media::WhenMediaIsDown;
+use ackscope_harness::services::SimulatedServices;
 use ackscope_tests::node::TestNode;
+use ackscope_tests::people::patient_limits;
 
 /// Longest one run of the client may take; it has limits of its own that say more.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -17,7 +21,9 @@ async fn official_client(mode: &str) {
         interop.join("node_modules/socket.io-client").exists(),
         "the official client is not installed: run `./ackscope test`, or `npm ci` in tests/interop"
     );
-    let node = TestNode::start().await;
+    let services = SimulatedServices::start(&Clock::default(), None).await.expect("the services start");
+    let clients = services.clients(WhenMediaIsDown::Accept).expect("clients of the services");
+    let node = TestNode::start_beside(clients, patient_limits(), |backend| backend).await;
     let client = tokio::process::Command::new("node")
         .arg("client.mjs")
         .arg(node.url())
@@ -32,8 +38,9 @@ async fn official_client(mode: &str) {
     let output = tokio::time::timeout(LIMIT, client).await.expect("the client ends in time").expect("node runs");
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{mode}: {}\n{said}\n{complained}", output.status);
-    assert_eq!(said.lines().count(), 7, "{mode}: every step is said\n{said}");
+    assert_eq!(said.lines().count(), 11, "{mode}: every step is said\n{said}");
     node.shutdown().await;
+    services.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
