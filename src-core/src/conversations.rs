@@ -11,7 +11,7 @@ use ackscope_protocol::wire::{
     ListConversations, MuteConversation, Nothing, RemoveParticipant,
 };
 use ackscope_protocol::{ConversationId, ErrorCode, Timestamp, UserId};
-use moka::ops::compute::Op;
+use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 use uuid::Uuid;
 
@@ -116,7 +116,6 @@ impl Conversations {
             None if version == 0 => Op::Nop,
             _ => Op::Put(version),
         });
-        use moka::ops::compute::CompResult;
         matches!(outcome, CompResult::Inserted(_) | CompResult::ReplacedWith(_))
     }
 
@@ -150,7 +149,7 @@ impl Conversations {
         let new_id = ConversationId::from_uuid(Uuid::new_v4());
         let conversation = rules::new_conversation(caller, request, new_id, now)?;
         let change = ConversationUpdated { change: ConversationChange::Created, subject: None, conversation };
-        let entry = self.outbox_entry(&change, now)?;
+        let entry = outbox_entry(&change, now)?;
         let conversation = change.conversation;
 
         // Listens before the entry is written: the relay may be faster than this task.
@@ -161,7 +160,7 @@ impl Conversations {
             CreateOutcome::Created => {
                 self.outbox.wrote();
                 self.invalidate_changed(&conversation).await?;
-                self.be_patient(published).await;
+                be_patient(published).await;
                 conversation
             }
         };
@@ -238,7 +237,7 @@ impl Conversations {
                 return before.ok_or_else(refusal::not_found);
             };
             let updated = ConversationUpdated { change, subject: Some(subject), conversation };
-            let entry = self.outbox_entry(&updated, now)?;
+            let entry = outbox_entry(&updated, now)?;
             let conversation = updated.conversation;
             let published = self.outbox.expect(&entry);
             let outcome = self.repository.update(&conversation, std::slice::from_ref(&entry)).await;
@@ -247,25 +246,12 @@ impl Conversations {
                 UpdateOutcome::Updated => {
                     self.outbox.wrote();
                     self.invalidate_changed(&conversation).await?;
-                    self.be_patient(published).await;
+                    be_patient(published).await;
                     return Ok(conversation);
                 }
             }
         }
         Err(WireError::new(ErrorCode::Overloaded, "too many others change this conversation at the moment; try again"))
-    }
-
-    fn outbox_entry(&self, change: &ConversationUpdated, now: Timestamp) -> Result<OutboxEntry, WireError> {
-        producers::outbox_entry(change, now, Uuid::new_v4()).map_err(|error| {
-            tracing::error!(%error, "a conversation cannot be written");
-            WireError::new(ErrorCode::Internal, "the conversation cannot be written")
-        })
-    }
-
-    async fn be_patient(&self, published: producers::Expected) {
-        if !published.within(OUTBOX_PATIENCE).await {
-            tracing::warn!("the log is slow: a conversation answers before its record is published");
-        }
     }
 
     fn answer(&self, conversation: &StoredConversation, caller: &UserId) -> Result<ConversationAnswer, WireError> {
@@ -296,6 +282,19 @@ impl Conversations {
         let next_cursor = stored.last().filter(|_| more).map(write_cursor).transpose()?;
         let conversations = stored.iter().filter_map(|conversation| self.view(conversation, caller)).collect();
         Ok(ConversationPage { conversations, next_cursor })
+    }
+}
+
+fn outbox_entry(change: &ConversationUpdated, now: Timestamp) -> Result<OutboxEntry, WireError> {
+    producers::outbox_entry(change, now, Uuid::new_v4()).map_err(|error| {
+        tracing::error!(%error, "a conversation cannot be written");
+        WireError::new(ErrorCode::Internal, "the conversation cannot be written")
+    })
+}
+
+async fn be_patient(published: producers::Expected) {
+    if !published.within(OUTBOX_PATIENCE).await {
+        tracing::warn!("the log is slow: a conversation answers before its record is published");
     }
 }
 

@@ -97,7 +97,7 @@ where
 fn ordered<T: Send + 'static>(
     work: impl Future<Output = Result<T, WireError>> + Send + 'static,
 ) -> BoxFuture<'static, Later<T>> {
-    async move { std::future::ready(work.await).boxed() }.boxed()
+    work.map(|result| std::future::ready(result).boxed()).boxed()
 }
 
 /// Nothing of it does.

@@ -11,6 +11,7 @@ use ackscope_protocol::MessageId;
 use ackscope_protocol::error::{ErrorCode, WireError};
 use ackscope_protocol::trace::Stage;
 use ackscope_protocol::wire::{self, Answer, Request, SendMessage, ServerEvent};
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Serialize;
@@ -246,17 +247,17 @@ where
         let deadline = inbound.services.limits.request_deadline;
         let caller = Caller { user: connection.user().clone(), received_at };
         let in_order = work(Arc::clone(&inbound.services), caller, request);
-        place.send(Job::Request(Box::pin(async move {
-            let begun = tokio::time::timeout(deadline, in_order).await;
-            let rest: BoxFuture<'static, ()> = Box::pin(async move {
+        let in_order = tokio::time::timeout(deadline, in_order).map(move |begun| {
+            let rest = async move {
                 let result = match begun {
                     Ok(later) => tokio::time::timeout(deadline, later).await.unwrap_or_else(|_| Err(too_slow())),
                     Err(_) => Err(too_slow()),
                 };
                 Inbound::answer(&connection, ack, wants_answer, result);
-            });
-            rest
-        })));
+            };
+            rest.boxed()
+        });
+        place.send(Job::Request(in_order.boxed()));
     }
 }
 
