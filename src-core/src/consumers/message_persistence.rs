@@ -25,6 +25,9 @@ pub const GROUP: &str = "message-persistence";
 /// What it reads.
 pub const TOPICS: &[Topic] = &[Topic::MessageSent, Topic::MessageEdited, Topic::MessageDeleted];
 
+/// Changes that are taken in in one go. A change reads before it writes, so a larger bulk would hold others up.
+const CHANGES_MAX: usize = 200;
+
 /// The message persistence consumer.
 pub struct MessagePersistence {
     /// Where dead letters go.
@@ -121,20 +124,19 @@ impl MessagePersistence {
     /// Takes changes in; while the store does not answer, again. What can never be taken in becomes a dead letter.
     /// False when the node ends first.
     async fn apply(&self, changes: &[(&Record, PlacedChange)], dead: &mut Vec<NewRecord>) -> bool {
-        if changes.is_empty() {
-            return true;
-        }
-        let all: Vec<PlacedChange> = changes.iter().map(|(_, change)| change.clone()).collect();
-        match self.apply_until_taken(&all).await {
-            None => return false,
-            Some(Ok(())) => return true,
-            Some(Err(reason)) => tracing::error!(reason, "a bulk holds a change that cannot be stored"),
-        }
-        for (record, change) in changes {
-            match self.apply_until_taken(std::slice::from_ref(change)).await {
+        for bulk in changes.chunks(CHANGES_MAX) {
+            let all: Vec<PlacedChange> = bulk.iter().map(|(_, change)| change.clone()).collect();
+            match self.apply_until_taken(&all).await {
                 None => return false,
-                Some(Ok(())) => {}
-                Some(Err(reason)) => dead.push(self.dead(record, &reason)),
+                Some(Ok(())) => continue,
+                Some(Err(reason)) => tracing::error!(reason, "a bulk holds a change that cannot be stored"),
+            }
+            for (record, change) in bulk {
+                match self.apply_until_taken(std::slice::from_ref(change)).await {
+                    None => return false,
+                    Some(Ok(())) => {}
+                    Some(Err(reason)) => dead.push(self.dead(record, &reason)),
+                }
             }
         }
         true
