@@ -154,7 +154,8 @@ impl Tail {
                 let (conversation_id, message_id) = (placed.change.conversation_id, placed.change.message_id);
                 let known = inner.known.get(&message_id).map(|known| known.seq);
                 let messages = inner.unpersisted.get(&conversation_id);
-                if known.zip(messages).is_some_and(|(seq, messages)| messages.contains_key(&seq)) {
+                let of_known = known.zip(messages).and_then(|(seq, messages)| messages.get(&seq));
+                if of_known.is_some_and(|message| message.message_id == message_id) {
                     continue;
                 }
                 inner.changes.remove(&place);
@@ -242,7 +243,9 @@ impl Tail {
     pub fn find(&self, conversation_id: ConversationId, message_id: MessageId) -> Option<Arc<Message>> {
         let inner = self.inner.lock();
         let known = inner.known.get(&message_id)?;
-        inner.unpersisted.get(&conversation_id)?.get(&known.seq).cloned()
+        let message = inner.unpersisted.get(&conversation_id)?.get(&known.seq)?;
+        // A message of another conversation may have the same `seq` as one of this: they are in different partitions.
+        (message.message_id == message_id).then(|| Arc::clone(message))
     }
 
     /// Messages that are delivered and not persisted and carry a media item, as they were sent.
@@ -313,6 +316,19 @@ mod tests {
         assert!(!tail.tell_once(first.message_id, 10));
         assert!(!tail.tell_once(first.message_id, 12));
         assert_eq!(tail.unpersisted(), 1);
+    }
+
+    #[test]
+    fn a_message_of_another_conversation_at_the_same_place_is_not_taken_for_it() {
+        let tail = Tail::default();
+        let here = message(1, 10);
+        let elsewhere =
+            Message { conversation_id: ConversationId::from_uuid(Uuid::from_u128(9)), ..message(2, here.seq) };
+        tail.insert(here.clone());
+        tail.insert(elsewhere.clone());
+        assert!(tail.find(here.conversation_id, elsewhere.message_id).is_none());
+        assert!(tail.find(elsewhere.conversation_id, here.message_id).is_none());
+        assert_eq!(*tail.find(here.conversation_id, here.message_id).unwrap(), here);
     }
 
     #[test]
