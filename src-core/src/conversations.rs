@@ -208,7 +208,7 @@ impl Conversations {
 
     /// `conversation:unmute`.
     pub async fn unmute(&self, caller: &UserId, id: ConversationId) -> Result<ConversationAnswer, WireError> {
-        let conversation = self.change(id, |before, _| rules::unmute(before, caller)).await?;
+        let conversation = self.change(id, |before, now| rules::unmute(before, caller, now)).await?;
         self.answer(&conversation, caller)
     }
 

@@ -365,9 +365,17 @@ pub fn mute(
     own_settings(conversation, caller, |entry| entry.muted_until = Some(until))
 }
 
-/// The caller hears of the conversation again.
-pub fn unmute(conversation: Option<&StoredConversation>, caller: &UserId) -> Result<Option<Changed>, WireError> {
-    own_settings(conversation, caller, |entry| entry.muted_until = None)
+/// The caller hears of the conversation again. `None` also for a mute that is over: to the caller that is none.
+pub fn unmute(
+    conversation: Option<&StoredConversation>,
+    caller: &UserId,
+    now: Timestamp,
+) -> Result<Option<Changed>, WireError> {
+    own_settings(conversation, caller, |entry| {
+        if entry.muted_until.is_some_and(|until| now < until) {
+            entry.muted_until = None;
+        }
+    })
 }
 
 /// The caller archives the conversation or takes it back.
@@ -628,6 +636,9 @@ mod tests {
             let muted = mute(for_good).unwrap().unwrap();
             assert_eq!(muted.conversation.participants[1].muted_until, Some(Timestamp::MAX));
         }
-        assert_eq!(unmute(Some(&group), &user("ben")), Ok(None));
+        assert_eq!(unmute(Some(&group), &user("ben"), NOW), Ok(None));
+        // A mute that is over is no longer one, so there is nothing to change.
+        assert!(unmute(Some(&muted), &user("ben"), at_minutes(1, -1)).unwrap().is_some());
+        assert_eq!(unmute(Some(&muted), &user("ben"), at_minutes(1, 0)), Ok(None));
     }
 }
