@@ -262,7 +262,7 @@ impl MessageChanges {
             }
         }
         let ids: Vec<MessageId> = copies.iter().map(|(message_id, ..)| *message_id).collect();
-        let (known, is_known_new) = service.known_of(&ids).await;
+        let known = service.known_of(&ids).await;
         let forwarded = copies
             .iter()
             .map(|(message_id, conversation_id, origin)| ForwardedMessage {
@@ -281,7 +281,8 @@ impl MessageChanges {
             let sent = MessageSent {
                 message: rules::forwarded_copy(origin, *message_id, *target, &caller.user, &temp_id, now),
                 conversation_version: versions.get(target).copied().unwrap_or(0),
-                is_known_new,
+                // The outbox may publish it again when another node has told of it already: a reader asks the store.
+                is_known_new: false,
                 origin: String::new(),
             };
             records.push(entry(&sent, now, *message_id)?);

@@ -279,27 +279,21 @@ impl Messages {
         Ok(found.into_iter().map(as_of_now).collect())
     }
 
-    /// Which of these messages are there already, and whether it is certain that the others are not: without the
-    /// store they are published all the same, and whoever reads them twice knows them again.
-    pub async fn known_of(&self, message_ids: &[MessageId]) -> (HashSet<MessageId>, bool) {
-        let (mut known, others): (HashSet<MessageId>, Vec<MessageId>) = {
-            let is_known = |message_id: &MessageId| self.tail.known(*message_id).is_some();
-            let (known, others): (Vec<_>, Vec<_>) = message_ids.iter().copied().partition(is_known);
-            (known.into_iter().collect(), others)
-        };
+    /// Which of these messages are there already. Without the store the others are published all the same, and
+    /// whoever reads them twice knows them again.
+    pub async fn known_of(&self, message_ids: &[MessageId]) -> HashSet<MessageId> {
+        let is_known = |message_id: &MessageId| self.tail.known(*message_id).is_some();
+        let (mut known, others): (HashSet<MessageId>, HashSet<MessageId>) =
+            message_ids.iter().copied().partition(is_known);
         if others.is_empty() {
-            return (known, true);
+            return known;
         }
+        let others: Vec<MessageId> = others.into_iter().collect();
         match self.repository.find_many(&others).await {
-            Ok(found) => {
-                known.extend(found.into_keys());
-                (known, true)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the store could not be asked whether messages were sent before");
-                (known, false)
-            }
+            Ok(found) => known.extend(found.into_keys()),
+            Err(error) => tracing::warn!(%error, "the store could not be asked whether messages were sent before"),
         }
+        known
     }
 
     /// `message:history`: the overlay merged with the store, newest first, as the caller may see it.

@@ -43,8 +43,9 @@ pub struct MessageSent {
     pub message: Message,
     /// Version of the conversation the permission check saw. A reader with an older one looks again.
     pub conversation_version: u64,
-    /// Whether the store was asked, before publishing, and did not have the message. When it could not be
-    /// asked, a reader that does not know the message asks before it tells anybody.
+    /// Whether the store was asked, before publishing, and did not have the message, and this record is published
+    /// once. When it could not be asked, or the record comes from the outbox, which may publish it again, a reader
+    /// that does not know the message asks before it tells anybody.
     pub is_known_new: bool,
     /// The connection that sent it, as `node/connection`: it gets ACKs and not `message:new`. Empty for a copy
     /// made by a forward, which gets no ACKs.
