@@ -69,6 +69,17 @@ pub enum Percentile {
 }
 
 impl Percentile {
+    /// The share of values that are at most this.
+    fn quantile(self) -> f64 {
+        match self {
+            Self::P50 => 0.5,
+            Self::P90 => 0.9,
+            Self::P99 => 0.99,
+            Self::P99_9 => 0.999,
+            Self::Max => 1.0,
+        }
+    }
+
     /// The name as files and reports spell it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -121,18 +132,26 @@ impl Distribution {
 
     /// The value at a point, in microseconds; none when nothing was counted.
     pub fn at(&self, percentile: Percentile) -> Option<u64> {
+        self.at_quantile(percentile.quantile())
+    }
+
+    /// The value at a quantile from 0 to 1, in microseconds; none when nothing was counted.
+    fn at_quantile(&self, quantile: f64) -> Option<u64> {
         if self.histogram.is_empty() {
             return None;
         }
-        let quantile = match percentile {
-            Percentile::P50 => 0.5,
-            Percentile::P90 => 0.9,
-            Percentile::P99 => 0.99,
-            Percentile::P99_9 => 0.999,
-            Percentile::Max => return Some(self.max_us),
-        };
         // The histogram rounds up within its three figures; the largest value is known exactly.
-        Some(self.histogram.value_at_quantile(quantile).min(self.max_us))
+        let value = if quantile < 1.0 { self.histogram.value_at_quantile(quantile) } else { self.max_us };
+        Some(value.min(self.max_us))
+    }
+
+    /// Where the percentile of everything this is a sample of lies all but certainly (three standard errors), in
+    /// microseconds: the fewer values were counted beyond it, the wider. Counts values as if each came about by
+    /// itself; a stall that hits many at once is not in it.
+    pub fn interval(&self, percentile: Percentile) -> Option<(u64, u64)> {
+        let quantile = percentile.quantile();
+        let error = 3.0 * (quantile * (1.0 - quantile) / self.count().max(1) as f64).sqrt();
+        Some((self.at_quantile((quantile - error).max(0.0))?, self.at_quantile(quantile + error)?))
     }
 
     /// The figures for a report.
@@ -367,6 +386,25 @@ mod tests {
         assert_eq!(one.at(Percentile::P99), Some(123_457));
         one.record(u64::MAX);
         assert_eq!(one.count(), 2, "a value beyond the range is counted all the same");
+    }
+
+    #[test]
+    fn the_fewer_values_the_wider_the_interval_of_a_percentile() {
+        let of = |count: u64| {
+            let mut distribution = Distribution::default();
+            (0..count).for_each(|number| distribution.record(number * 1_000 / count + 1));
+            distribution
+        };
+        let width = |count, percentile| {
+            let (low, high) = of(count).interval(percentile).unwrap();
+            let value = of(count).at(percentile).unwrap();
+            assert!(low <= value && value <= high, "{low} {value} {high}");
+            high - low
+        };
+        assert!((25..=35).contains(&width(10_000, Percentile::P50)), "{}", width(10_000, Percentile::P50));
+        assert!(width(100, Percentile::P50) > 2 * width(10_000, Percentile::P50));
+        assert_eq!(of(100).interval(Percentile::P99_9).unwrap().1, of(100).at(Percentile::Max).unwrap());
+        assert_eq!(Distribution::default().interval(Percentile::P50), None);
     }
 
     #[test]

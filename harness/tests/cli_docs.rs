@@ -9,6 +9,9 @@ use support::{ackscope, root, stdout};
 
 const COMMANDS: [&str; 8] = ["run", "check", "serve", "token", "doctor", "load", "bench", "desktop"];
 
+/// Commands of a command, each with a chapter of its own.
+const SUBCOMMANDS: [[&str; 2]; 1] = [["bench", "degradation"]];
+
 fn help(args: &[&str]) -> String {
     let state = tempfile::tempdir().unwrap();
     let output = ackscope(state.path()).args(args).arg("--help").output().unwrap();
@@ -21,7 +24,12 @@ fn document() -> String {
     let title =
         "# The command line\n\nWhat `--help` says, for reading without the program. A test keeps both the same.\n";
     let chapter = |name: &str, args: &[&str]| format!("\n## `{name}`\n\n```text\n{}```\n", help(args));
-    let commands = COMMANDS.map(|command| chapter(&format!("ackscope {command}"), &[command]));
+    let commands = COMMANDS.map(|command| {
+        let own = chapter(&format!("ackscope {command}"), &[command]);
+        let below = SUBCOMMANDS.iter().filter(|names| names[0] == command);
+        let below: Vec<_> = below.map(|names| chapter(&format!("ackscope {}", names.join(" ")), names)).collect();
+        own + &below.concat()
+    });
     [title.to_owned(), chapter("ackscope", &[]), commands.concat()].concat()
 }
 

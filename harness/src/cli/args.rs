@@ -51,7 +51,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Open the desktop app, or the interface in a browser where there is none.
     Desktop(DesktopArgs),
-    /// A node and nothing else, for the load generator: takes its key on standard input and ends with it.
+    /// A node and nothing else, for the load generator: takes its key on standard input and ends with it, and
+    /// answers `figures` there.
     #[command(hide = true)]
     Node(NodeArgs),
 }
@@ -256,14 +257,56 @@ pub(crate) struct LoadArgs {
 /// `ackscope bench`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Takes about three minutes. Close what else needs the processor: the figures are of this machine as it is.
+Alone it takes about three minutes. Close what else needs the processor: the figures are of this machine as it is.
 
 Aims: pending p99 below 2 ms and delivered p99 below 20 ms at 1,000 messages a second in groups of 10;
 first message within 500 ms. Ends with 1 when a budget (10 ms, 100 ms) or a message is broken.")]
 pub(crate) struct BenchArgs {
+    /// What to measure instead.
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     /// Print one JSON object and nothing else.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+/// What `ackscope bench` measures on request.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Whether messages notice faults of the media and search services, and whether everything is caught up.
+    Degradation(DegradationArgs),
+}
+
+/// `ackscope bench degradation`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope bench degradation                     13 phases of a minute: about a quarter of an hour
+  ackscope bench degradation --seconds 10 --rate 100 --media-share 0.5
+
+The same traffic thirteen times: without a fault, with the search service and then the media service out,
+hanging, answering 500, answering garbage and answering 500 to 750 ms late, with both out, and without a
+fault again. After each phase the fault is healed and everything is waited for: every message in the
+history and in the search index, every media item verified, no consumer behind, every circuit closed.
+
+A percentile counts as different when its interval (three standard errors) lies outside of those of the two
+phases without a fault, widened by what these two differ from each other.
+
+Ends with 1 when something was lost, is not indexed or not verified.")]
+pub(crate) struct DegradationArgs {
+    /// How long each phase is measured.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
+    /// Messages a second, all users together.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) rate: u32,
+    /// Share of the messages that carry a picture, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = parse_share)]
+    pub(crate) media_share: f64,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a number from 0 to 1".into())
 }
 
 /// `ackscope desktop`
@@ -279,4 +322,13 @@ pub(crate) struct NodeArgs {
     /// Folder for the embedded files.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
+    /// Address of the media service.
+    #[arg(long, value_name = "URL")]
+    pub(crate) media: Option<String>,
+    /// Address of the search service.
+    #[arg(long, value_name = "URL")]
+    pub(crate) search: Option<String>,
+    /// A limit of the socket service.
+    #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = parse_limit)]
+    pub(crate) limits: Vec<(&'static str, u64)>,
 }

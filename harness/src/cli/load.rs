@@ -12,7 +12,7 @@ use ackscope_harness::load::limit::{Limit, LimitStep, find_limit};
 use ackscope_harness::load::process::ProcessUse;
 use ackscope_harness::load::round::RoundReport;
 use ackscope_harness::load::schedule;
-use ackscope_harness::load::server::Server;
+use ackscope_harness::load::server::{NodeSettings, Server};
 use ackscope_harness::report::paint::{Paint, Tone};
 use ackscope_harness::report::terminal::latency_table;
 use ackscope_harness::report::{micros, put};
@@ -94,6 +94,7 @@ fn plan(args: &LoadArgs) -> RoundPlan {
         warmup: args.warmup.0,
         duration: args.duration.0,
         arrivals: args.arrivals.into(),
+        media_share: 0.0,
         seed: args.seed,
     }
 }
@@ -120,7 +121,7 @@ async fn start(args: &LoadArgs) -> Result<(Server, TokenKey), Trouble> {
         // A runtime cannot be started and waited for from within another one's task.
         tokio::task::spawn_blocking(move || Server::threads(for_server)).await??
     } else {
-        Server::process(&own_program()?, &key).await?
+        Server::process(&own_program()?, &key, &NodeSettings::default()).await?
     };
     Ok((server, key))
 }
@@ -131,16 +132,18 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
 }
 
 /// A bar on a terminal, nothing anywhere else.
-fn bar(silent: bool, length: u64, template: &str) -> ProgressBar {
+pub(crate) fn bar(silent: bool, length: u64, template: &str) -> ProgressBar {
     let shown = !silent && io::stderr().is_terminal();
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(Some(length), target).with_style(style)
 }
 
-const ROUND_BAR: &str = "{prefix} {wide_bar} {pos}/{len} sent, {msg}";
+/// The bar of a round.
+pub(crate) const ROUND_BAR: &str = "{prefix} {wide_bar} {pos}/{len} sent, {msg}";
 
-fn show(bar: &ProgressBar, progress: RoundProgress) {
+/// Moves the bar of a round.
+pub(crate) fn show(bar: &ProgressBar, progress: RoundProgress) {
     bar.set_length(progress.scheduled);
     bar.set_position(progress.sent);
     bar.set_message(format!("{} acknowledged, {} received", progress.outcomes, progress.received));

@@ -1,12 +1,13 @@
 //! A node and nothing else, as the load generator starts it: no interface, no users, nothing recorded.
 //!
 //! The signing key comes as a line of hex digits on standard input, where nobody else can read it, and the end
-//! of standard input ends the node, so that it never outlives who started it.
+//! of standard input ends the node, so that it never outlives who started it. A line with the word `figures` is
+//! answered with one line of JSON: how the node is.
 
 use ackscope_core::token::{KEY_BYTES, TokenKey};
-use ackscope_harness::load::server::{BareNode, ReadyLine};
+use ackscope_harness::load::server::{BareNode, FIGURES, NodeSettings, ReadyLine};
 use anyhow::{Context as _, bail};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 
 use super::args::NodeArgs;
 use super::{Exit, Outcome, out, signals};
@@ -16,16 +17,29 @@ pub(crate) async fn node(args: NodeArgs) -> Outcome {
     let mut stdin = BufReader::new(tokio::io::stdin());
     let mut line = String::new();
     stdin.read_line(&mut line).await?;
-    let node = BareNode::start(key(line.trim())?, args.data).await?;
+    let NodeArgs { data, media, search, limits } = args;
+    let settings = NodeSettings { data, media, search, limits };
+    let node = BareNode::start(key(line.trim())?, settings).await?;
     out::json(&ReadyLine { chat: node.chat_url() })?;
-    let mut rest = [0; 64];
-    let ended = async { while stdin.read(&mut rest).await.is_ok_and(|length| length > 0) {} };
-    tokio::select! {
-        () = ended => {}
-        _ = signals::asked_to_end() => {}
-    }
+    let ended = tokio::select! {
+        ended = answer(&node, stdin) => ended,
+        _ = signals::asked_to_end() => Ok(()),
+    };
     node.shutdown().await;
+    ended?;
     Ok(Exit::Pass)
+}
+
+/// Says how the node is whenever it is asked, until nobody can ask any more.
+async fn answer(node: &BareNode, mut stdin: impl AsyncBufRead + Unpin) -> anyhow::Result<()> {
+    let mut line = String::new();
+    while stdin.read_line(&mut line).await? > 0 {
+        if line.trim() == FIGURES {
+            out::json(&node.figures().await?)?;
+        }
+        line.clear();
+    }
+    Ok(())
 }
 
 fn key(hex: &str) -> anyhow::Result<TokenKey> {

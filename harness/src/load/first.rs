@@ -63,7 +63,7 @@ async fn once(program: &Path, first: &mut FirstMessage) -> Result<(), LoadError>
         .spawn()
         .map_err(LoadError::machine("the program could not be started"))?;
     let stdout = child.stdout.take().ok_or_else(|| LoadError::Server("it has no standard output".to_owned()))?;
-    let ready = ready_line(BufReader::new(stdout)).await?;
+    let ready = ready_line(&mut BufReader::new(stdout)).await?;
     first.ready.record(since_start(Instant::now()));
 
     let failed = |error: &dyn std::fmt::Display| LoadError::Server(error.to_string());

@@ -5,18 +5,23 @@
 //! time and put the message on its connection's queue, so that no answer can hold it up.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ackscope_core::clients::transport::http_client_builder;
 use ackscope_core::clock::Clock;
 use ackscope_core::token::TokenKey;
-use ackscope_protocol::error::ErrorCode;
-use ackscope_protocol::ids::{ConversationId, UserId};
-use ackscope_protocol::wire::{self, AckState, ConversationAnswer, ConversationKind, CreateConversation, Request};
+use ackscope_protocol::error::{ErrorCode, WireError};
+use ackscope_protocol::ids::{ConversationId, MediaId, MessageId, UserId};
+use ackscope_protocol::text::FileName;
+use ackscope_protocol::wire::{
+    self, AckState, ConversationKind, CreateConversation, History, MediaState, Message, Request, UploadUrl,
+};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::LoadError;
@@ -29,8 +34,12 @@ use crate::socketio::{Connection, ConnectionOptions, DisconnectReason, Handler, 
 
 /// Connections that are opened at the same time.
 const CONNECTING_AT_ONCE: usize = 32;
-/// How long a conversation may take to be made.
-const CREATE_LIMIT: Duration = Duration::from_secs(10);
+/// Pictures that are uploaded at the same time.
+const UPLOADING_AT_ONCE: usize = 8;
+/// How long the answer of a request may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// How long a reader waits that asked too often.
+const RATE_PAUSE: Duration = Duration::from_millis(50);
 /// How long what is on its way may take to come after the last send.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 /// How often the end of a round is looked for, and progress is told.
@@ -39,6 +48,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LEAD: Duration = Duration::from_millis(50);
 /// Tokens of load users hold for a day.
 const TOKEN_TTL: Duration = Duration::from_hours(24);
+/// A picture of one pixel.
+const PNG: &[u8] = &[
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 6,
+    0, 0, 0, 0x1f, 0x15, 0xc4, 0x89,
+];
 /// What every message says after its number; about as long as people write.
 const TEXT: &str = "Shall we meet at the usual place at half past seven?";
 
@@ -62,6 +76,8 @@ pub struct RoundPlan {
     pub duration: Duration,
     /// How sends are spread over time.
     pub arrivals: Arrivals,
+    /// Share of the messages that carry their sender's picture, from 0 to 1; see [`Generator::upload_pictures`].
+    pub media_share: f64,
     /// What is left to chance follows from this number.
     pub seed: u64,
 }
@@ -92,6 +108,20 @@ pub struct Generator {
 struct LoadUser {
     connection: Connection,
     conversation_id: ConversationId,
+    picture: OnceLock<MediaId>,
+}
+
+/// A round's messages as its conversations' histories have them.
+#[derive(Clone, Debug, Default)]
+pub struct StoredRound {
+    /// Which ones.
+    pub message_ids: Vec<MessageId>,
+    /// Media items of them by their state.
+    pub verified: u64,
+    /// Not checked yet.
+    pub unverified: u64,
+    /// Found to be wrong.
+    pub invalid: u64,
 }
 
 struct Shared {
@@ -137,15 +167,21 @@ struct SendPart<'a> {
     conversation_id: ConversationId,
     temp_id: &'a str,
     text: &'a str,
+    #[serde(skip_serializing_if = "<[MediaId]>::is_empty")]
+    media: &'a [MediaId],
+}
+
+/// Generator, round and message that a name such as `3fb1-2-17` stands for.
+fn read_name(name: &str) -> Option<(u32, u32, usize)> {
+    let mut parts = name.split('-');
+    let nonce = u32::from_str_radix(parts.next()?, 16).ok()?;
+    Some((nonce, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 impl Counter {
-    /// The round's message a name such as `3fb1-2-17` stands for; another generator's or round's stands for none.
+    /// The round's message a name stands for; another generator's or round's stands for none.
     fn message(&self, round: &Round, name: &str) -> Option<usize> {
-        let mut parts = name.split('-');
-        let nonce = u32::from_str_radix(parts.next()?, 16).ok()?;
-        let number: u32 = parts.next()?.parse().ok()?;
-        let message: usize = parts.next()?.parse().ok()?;
+        let (nonce, number, message) = read_name(name)?;
         (nonce == self.nonce && number == round.number && round.has(message)).then_some(message)
     }
 }
@@ -232,6 +268,7 @@ impl Generator {
             .map(|(user, connection)| LoadUser {
                 connection,
                 conversation_id: conversations[user / group_size as usize],
+                picture: OnceLock::new(),
             })
             .collect();
         Ok(Self { crowd, users: Arc::new(users), shared, rounds: 0, nonce })
@@ -247,7 +284,14 @@ impl Generator {
         self.rounds += 1;
         let sends =
             schedule(plan.arrivals, plan.rate_per_sec, plan.warmup + plan.duration, self.crowd.users, plan.seed);
-        let round = Round::new(self.rounds, Instant::now() + LEAD, sends, self.crowd.group_size, plan.warmup);
+        if plan.media_share > 0.0 && self.users.iter().any(|user| user.picture.get().is_none()) {
+            return Err(LoadError::Plan("messages with media need uploaded pictures".to_owned()));
+        }
+        // Drawn apart from the schedule, so that who sends what when does not depend on it.
+        let mut random = fastrand::Rng::with_seed(!plan.seed);
+        let with_media = sends.iter().map(|_| random.f64() < plan.media_share).collect();
+        let round =
+            Round::new(self.rounds, Instant::now() + LEAD, sends, with_media, self.crowd.group_size, plan.warmup);
         let round = Arc::new(round);
         *self.shared.round.write() = Some(Arc::clone(&round));
         let disconnects_before = self.shared.disconnects.load(Ordering::Relaxed);
@@ -289,6 +333,76 @@ impl Generator {
         }))
     }
 
+    /// Has every user upload a picture, for messages with media.
+    pub async fn upload_pictures(&self) -> Result<(), LoadError> {
+        let failed = |error: &dyn std::fmt::Display| LoadError::Media(error.to_string());
+        let http = http_client_builder(false).map_err(|error| failed(&error))?;
+        let http = http.build().map_err(|error| failed(&error))?;
+        let upload = |user: usize| {
+            let (user, http) = (&self.users[user], &http);
+            async move {
+                let request = UploadUrl {
+                    file_name: FileName::new("dot.png").map_err(|error| failed(&error))?,
+                    content_type: "image/png".to_owned(),
+                    size_bytes: PNG.len() as u64,
+                };
+                let place = ask(&user.connection, &request).await?.map_err(|error| failed(&error))?;
+                let put = http.put(&place.url).header("content-type", "image/png").body(PNG).send();
+                let status = put.await.map_err(|error| failed(&error))?.status();
+                if !status.is_success() {
+                    return Err(failed(&format!("the media service answered {status}")));
+                }
+                user.picture.get_or_init(|| place.media_id);
+                Ok(())
+            }
+        };
+        stream::iter(0..self.users.len()).map(upload).buffer_unordered(UPLOADING_AT_ONCE).try_collect().await
+    }
+
+    /// Reads the messages of the latest round out of every conversation's history, as one of its users sees it.
+    pub async fn stored_round(&self) -> Result<StoredRound, LoadError> {
+        let mut stored = StoredRound::default();
+        for reader in self.users.iter().step_by(self.crowd.group_size as usize) {
+            let mut request =
+                History { conversation_id: reader.conversation_id, limit: None, cursor: None, thread: None };
+            loop {
+                let page = match ask(&reader.connection, &request).await? {
+                    Ok(page) => page,
+                    Err(error) if error.code == ErrorCode::RateLimited => {
+                        tokio::time::sleep(RATE_PAUSE).await;
+                        continue;
+                    }
+                    Err(error) => return Err(LoadError::Conversation(error.to_string())),
+                };
+                let is_of_round = |message: &Message| {
+                    let name = message.text.as_ref().and_then(|text| text.split(' ').next());
+                    let read = name.and_then(read_name);
+                    read.is_some_and(|(nonce, number, _)| nonce == self.nonce && number == self.rounds)
+                };
+                let mut is_whole = true;
+                for message in &page.messages {
+                    if !is_of_round(message) {
+                        is_whole = false;
+                        break;
+                    }
+                    stored.message_ids.push(message.message_id);
+                    for media in &message.media {
+                        match media.media_state {
+                            MediaState::Verified => stored.verified += 1,
+                            MediaState::Unverified => stored.unverified += 1,
+                            MediaState::Invalid => stored.invalid += 1,
+                        }
+                    }
+                }
+                match page.next_cursor {
+                    Some(cursor) if is_whole => request.cursor = Some(cursor),
+                    _ => break,
+                }
+            }
+        }
+        Ok(stored)
+    }
+
     /// Says goodbye on every connection.
     pub async fn disconnect(self) {
         stream::iter(self.users.iter())
@@ -309,13 +423,27 @@ async fn create_group(creator: &Connection, group: u32, group_size: u32) -> Resu
     let first = group * group_size;
     let participants = (first + 1..first + group_size).map(user_id).collect::<Result<_, _>>()?;
     let request = CreateConversation { kind: ConversationKind::Group, participants, title: None };
-    let answer = creator.request(CreateConversation::EVENT, &request, CREATE_LIMIT).await?;
-    let answer: wire::Answer<ConversationAnswer> =
-        serde_json::from_str(answer.get()).map_err(|error| LoadError::Conversation(error.to_string()))?;
-    match answer {
-        wire::Answer::Ok(answer) => Ok(answer.conversation.conversation_id),
-        wire::Answer::Err(error) => Err(LoadError::Conversation(error.to_string())),
+    match ask(creator, &request).await? {
+        Ok(answer) => Ok(answer.conversation.conversation_id),
+        Err(error) => Err(LoadError::Conversation(error.to_string())),
     }
+}
+
+/// Asks and reads the answer.
+async fn ask<R: Request + Serialize>(
+    connection: &Connection,
+    request: &R,
+) -> Result<Result<R::Answer, WireError>, LoadError>
+where
+    R::Answer: DeserializeOwned,
+{
+    let answer = connection.request(R::EVENT, request, REQUEST_LIMIT).await?;
+    let answer: wire::Answer<R::Answer> =
+        serde_json::from_str(answer.get()).map_err(|error| LoadError::Conversation(error.to_string()))?;
+    Ok(match answer {
+        wire::Answer::Ok(answer) => Ok(answer),
+        wire::Answer::Err(error) => Err(error),
+    })
 }
 
 /// The thread that keeps the schedule. Dropping it ends it.
@@ -366,7 +494,9 @@ fn pace(users: &[LoadUser], round: &Round, nonce: u32, warmup: Duration, stop: &
         let user = &users[send.user as usize];
         let temp_id = format!("{nonce:x}-{}-{number}", round.number);
         let text = format!("{temp_id} {TEXT}");
-        let part = SendPart { conversation_id: user.conversation_id, temp_id: &temp_id, text: &text };
+        let media =
+            if round.has_media(number) { user.picture.get().map_or(&[][..], std::slice::from_ref) } else { &[] };
+        let part = SendPart { conversation_id: user.conversation_id, temp_id: &temp_id, text: &text, media };
         // Marked before the frame takes its place, so that no answer can be there first.
         let put = user.connection.try_emit_tracked(wire::SendMessage::EVENT, &part, |_| round.mark_sent(number));
         if put.is_ok() && Duration::from_micros(send.at_us) >= warmup {

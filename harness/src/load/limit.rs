@@ -75,6 +75,7 @@ pub async fn find_limit(
             warmup: STEP_WARMUP,
             duration: STEP,
             arrivals: Arrivals::Poisson,
+            media_share: 0.0,
             seed: seed.wrapping_add(u64::from(rate)),
         };
         let report = generator.round(plan, server, |progress| on_progress(rate, progress)).await?;

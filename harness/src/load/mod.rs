@@ -8,6 +8,7 @@
 //! | [`server`] | the node under load: a process of its own, or threads of this one |
 //! | [`process`] | processor time and memory of a process |
 //! | [`limit`] | the search for the highest rate that keeps the budgets |
+//! | [`degradation`] | one round for each fault of the media and search services, against rounds without one |
 //! | [`first`] | from starting the program to the first delivered message |
 //!
 //! The model is open: sends follow a schedule that does not wait for answers, and every latency counts from the
@@ -17,6 +18,7 @@
 //! The node under load runs as a process of its own by default. On two processors the figures of both ways are
 //! nearly the same; a process of its own keeps its processor time and memory apart from the generator's.
 
+pub mod degradation;
 pub mod first;
 pub mod generator;
 pub mod limit;
@@ -25,6 +27,7 @@ pub mod round;
 pub mod schedule;
 pub mod server;
 
+use crate::services::ServiceError;
 use crate::socketio::{ConnectError, RequestError};
 
 /// Why there is no measurement.
@@ -44,6 +47,12 @@ pub enum LoadError {
     /// A conversation could not be made.
     #[error("a conversation could not be made: {0}")]
     Conversation(String),
+    /// A picture could not be uploaded.
+    #[error("a picture could not be uploaded: {0}")]
+    Media(String),
+    /// A simulated service failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// A request got no answer.
     #[error(transparent)]
     Request(#[from] RequestError),

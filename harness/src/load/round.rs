@@ -33,6 +33,8 @@ pub(super) struct Round {
     pub(super) number: u32,
     pub(super) start: Instant,
     pub(super) schedule: Vec<ScheduledSend>,
+    /// For each message whether it carries media.
+    with_media: Vec<bool>,
     group_size: u32,
     warmup_us: u64,
     states: Vec<AtomicU8>,
@@ -49,7 +51,8 @@ pub(super) struct Round {
 
 #[derive(Default)]
 struct Tally {
-    latencies: Latencies,
+    /// Of messages without and with media.
+    latencies: [Latencies; 2],
     rejected: BTreeMap<ErrorCode, u64>,
     doubled: u64,
     leaked: u64,
@@ -61,6 +64,7 @@ impl Round {
         number: u32,
         start: Instant,
         schedule: Vec<ScheduledSend>,
+        with_media: Vec<bool>,
         group_size: u32,
         warmup: Duration,
     ) -> Self {
@@ -70,6 +74,7 @@ impl Round {
             number,
             start,
             schedule,
+            with_media,
             group_size,
             warmup_us: u64::try_from(warmup.as_micros()).unwrap_or(u64::MAX),
             states: (0..count).map(|_| AtomicU8::new(0)).collect(),
@@ -112,6 +117,11 @@ impl Round {
         message < self.states.len()
     }
 
+    /// Whether a message carries media.
+    pub(super) fn has_media(&self, message: usize) -> bool {
+        self.with_media[message]
+    }
+
     /// An acknowledgment came. `bit` is one of [`state`].
     pub(super) fn acknowledged(&self, user: u32, message: usize, bit: u8, at: Instant, code: Option<ErrorCode>) {
         let before = self.set(message, bit);
@@ -145,7 +155,7 @@ impl Round {
             *tally.rejected.entry(code).or_default() += 1;
         }
         if let Some(us) = latency {
-            tally.latencies.get_mut(measure).record(us);
+            tally.latencies[usize::from(self.has_media(message))].get_mut(measure).record(us);
         }
     }
 
@@ -165,7 +175,8 @@ impl Round {
         }
         self.received.fetch_add(1, Ordering::Relaxed);
         if let Some(us) = self.latency_us(message, at) {
-            self.tally(user).latencies.get_mut(Measure::Received).record(us);
+            let mut tally = self.tally(user);
+            tally.latencies[usize::from(self.has_media(message))].get_mut(Measure::Received).record(us);
         }
     }
 
@@ -184,12 +195,12 @@ impl Round {
 
     /// Everything that is known when the round has ended.
     pub(super) fn report(&self, ending: Ending) -> RoundReport {
-        let mut latencies = Latencies::default();
+        let mut latencies: [Latencies; 2] = Default::default();
         let mut counts = Counts { scheduled: self.schedule.len() as u64, ..Counts::default() };
         for shard in &self.shards {
             let tally = shard.lock();
-            for measure in Measure::ALL {
-                latencies.get_mut(measure).add(tally.latencies.get(measure));
+            for (all, own) in latencies.iter_mut().zip(&tally.latencies) {
+                Measure::ALL.into_iter().for_each(|measure| all.get_mut(measure).add(own.get(measure)));
             }
             for (code, count) in &tally.rejected {
                 *counts.rejected.entry(code.as_str()).or_default() += count;
@@ -212,6 +223,10 @@ impl Round {
                 continue;
             }
             counts.sent += 1;
+            let kind = if self.has_media(message) { &mut counts.with_media } else { &mut counts.text };
+            kind.sent += 1;
+            kind.delivered += u64::from(has(state::DELIVERED));
+            kind.rejected += u64::from(has(state::REJECTED) || has(state::UNKNOWN));
             if has(state::DELIVERED) {
                 counts.delivered += 1;
                 counts.to_be_received += others;
@@ -227,7 +242,8 @@ impl Round {
             }
             counts.persisted += u64::from(has(state::PERSISTED));
         }
-        RoundReport { ending, counts, latencies }
+        let [latencies, latencies_with_media] = latencies;
+        RoundReport { ending, counts, latencies, latencies_with_media }
     }
 }
 
@@ -246,6 +262,17 @@ pub struct Ending {
     pub server: Option<ProcessUse>,
     /// What this process used.
     pub generator: Option<ProcessUse>,
+}
+
+/// Messages of one kind by their outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Outcomes {
+    /// Put on a connection.
+    pub sent: u64,
+    /// Acknowledged as `delivered`.
+    pub delivered: u64,
+    /// Acknowledged as `rejected`, whether that was superseded later or not.
+    pub rejected: u64,
 }
 
 /// Messages by what became of them.
@@ -281,6 +308,10 @@ pub struct Counts {
     pub unreadable: u64,
     /// Rejections by their reason code.
     pub rejected: BTreeMap<&'static str, u64>,
+    /// Messages without media.
+    pub text: Outcomes,
+    /// Messages with media.
+    pub with_media: Outcomes,
 }
 
 /// A round that has ended.
@@ -290,8 +321,10 @@ pub struct RoundReport {
     pub ending: Ending,
     /// Messages by what became of them.
     pub counts: Counts,
-    /// Full histograms, from the scheduled time.
+    /// Full histograms, from the scheduled time; of the messages without media.
     pub latencies: Latencies,
+    /// The same of the messages with media.
+    pub latencies_with_media: Latencies,
 }
 
 impl RoundReport {
@@ -364,7 +397,7 @@ mod tests {
             ScheduledSend { at_us: 2_000, user: 0 },
             ScheduledSend { at_us: 3_000, user: 3 },
         ];
-        Round::new(1, Instant::now(), schedule, 3, Duration::from_millis(1))
+        Round::new(1, Instant::now(), schedule, vec![false; 3], 3, Duration::from_millis(1))
     }
 
     fn ending() -> Ending {

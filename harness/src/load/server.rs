@@ -1,11 +1,13 @@
 //! The node under load.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use ackscope_core::clients::BreakerState;
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
 use ackscope_core::node::{Clients, Node, NodeOptions, Roles};
@@ -13,7 +15,7 @@ use ackscope_core::probe::Probe;
 use ackscope_core::token::TokenKey;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Runtime;
 
 use super::LoadError;
@@ -30,6 +32,50 @@ const GOODBYE_POLL: Duration = Duration::from_millis(10);
 /// How long a server may take to end before it is killed.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a server may take to say how it is.
+const FIGURES_LIMIT: Duration = Duration::from_secs(10);
+/// The word on the standard input of a node that asks for [`NodeFigures`].
+pub const FIGURES: &str = "figures";
+
+/// What a node under load is given besides its key.
+#[derive(Clone, Debug, Default)]
+pub struct NodeSettings {
+    /// Folder for the embedded files; none: a temporary one.
+    pub data: Option<PathBuf>,
+    /// Address of the media service; none: it runs without.
+    pub media: Option<String>,
+    /// Address of the search service; none: it runs without.
+    pub search: Option<String>,
+    /// Limits that differ from the defaults, by their names.
+    pub limits: Vec<(&'static str, u64)>,
+}
+
+/// How a node is, as one line of JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFigures {
+    /// Records that each consumer group has before it, all topics together.
+    pub lag: BTreeMap<String, u64>,
+    /// Messages that are delivered and not known to be persisted.
+    pub unpersisted: u64,
+    /// Clients whose circuit is not closed.
+    pub open_circuits: Vec<String>,
+}
+
+impl NodeFigures {
+    /// What has not come to rest, one line; empty when everything has.
+    pub fn still(&self) -> String {
+        let mut parts = Vec::new();
+        for (group, records) in self.lag.iter().filter(|(_, records)| **records > 0) {
+            parts.push(format!("{group} is {records} records behind"));
+        }
+        if self.unpersisted > 0 {
+            parts.push(format!("{} delivered messages are not persisted", self.unpersisted));
+        }
+        parts.extend(self.open_circuits.iter().map(|client| format!("the circuit to {client} is not closed")));
+        parts.join(", ")
+    }
+}
+
 /// The line a server prints when it takes connections.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReadyLine {
@@ -45,8 +91,13 @@ pub struct BareNode {
 
 impl BareNode {
     /// Starts one on a free port of loopback.
-    pub async fn start(token_key: TokenKey, data: Option<PathBuf>) -> Result<Self, LoadError> {
+    pub async fn start(token_key: TokenKey, settings: NodeSettings) -> Result<Self, LoadError> {
+        let NodeSettings { data, media, search, limits: set } = settings;
         let clock = Clock::default();
+        let mut limits = Limits::default();
+        for (name, value) in set {
+            limits.set(name, value).map_err(|error| LoadError::Server(error.to_string()))?;
+        }
         let options = EnvironmentOptions { choice: BackendChoice::Embedded, data, ..EnvironmentOptions::default() };
         let environment =
             Environment::start(options, &clock).await.map_err(|error| LoadError::Server(error.to_string()))?;
@@ -56,11 +107,11 @@ impl BareNode {
             name: "node-1".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             backend,
-            clients: Clients::at(None, None).map_err(|error| LoadError::Server(error.to_string()))?,
+            clients: Clients::at(media, search).map_err(|error| LoadError::Server(error.to_string()))?,
             clock,
             probe: Probe::off(),
             token_key,
-            limits: Limits::default(),
+            limits,
             roles: Roles::default(),
         })
         .await
@@ -71,6 +122,19 @@ impl BareNode {
     /// Where it listens.
     pub fn chat_url(&self) -> String {
         format!("http://{}", self.node.address())
+    }
+
+    /// How it is.
+    pub async fn figures(&self) -> Result<NodeFigures, LoadError> {
+        let mut lag = BTreeMap::new();
+        for (group, _, records) in self.node.lag().await.map_err(|error| LoadError::Server(error.to_string()))? {
+            *lag.entry(group).or_default() += records;
+        }
+        let clients = self.node.clients();
+        let circuits = [("media", clients.media.breaker_state()), ("search", clients.search.breaker_state())];
+        let is_open = |(_, state): &(&str, BreakerState)| *state != BreakerState::Closed;
+        let open_circuits = circuits.into_iter().filter(is_open).map(|(client, _)| client.to_owned()).collect();
+        Ok(NodeFigures { lag, unpersisted: self.node.unpersisted() as u64, open_circuits })
     }
 
     /// Ends it and removes its files.
@@ -96,8 +160,10 @@ pub enum Server {
     Process {
         /// The process.
         child: Child,
-        /// Kept open: its end is the process's end.
+        /// Kept open: its end is the process's end. Takes the word [`FIGURES`].
         stdin: ChildStdin,
+        /// What it answers.
+        stdout: BufReader<ChildStdout>,
         /// Where it listens.
         chat_url: String,
     },
@@ -119,9 +185,21 @@ pub enum Server {
 
 impl Server {
     /// Starts `program node` and waits until it takes connections.
-    pub async fn process(program: &Path, token_key: &TokenKey) -> Result<Self, LoadError> {
-        let mut child = Command::new(program)
-            .arg("node")
+    pub async fn process(program: &Path, token_key: &TokenKey, settings: &NodeSettings) -> Result<Self, LoadError> {
+        let mut command = Command::new(program);
+        command.arg("node");
+        if let Some(data) = &settings.data {
+            command.arg("--data").arg(data);
+        }
+        for (flag, address) in [("--media", &settings.media), ("--search", &settings.search)] {
+            if let Some(address) = address {
+                command.args([flag, address]);
+            }
+        }
+        for (name, value) in &settings.limits {
+            command.args(["--limit", &format!("{name}={value}")]);
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -135,8 +213,9 @@ impl Server {
         }
         line.push('\n');
         stdin.write_all(line.as_bytes()).await.map_err(LoadError::machine("the server did not take its key"))?;
-        let ReadyLine { chat } = ready_line(BufReader::new(stdout)).await?;
-        Ok(Self::Process { child, stdin, chat_url: chat })
+        let mut stdout = BufReader::new(stdout);
+        let ReadyLine { chat } = ready_line(&mut stdout).await?;
+        Ok(Self::Process { child, stdin, stdout, chat_url: chat })
     }
 
     /// Starts a node on threads of its own. Blocks until it takes connections: not from within a runtime.
@@ -146,7 +225,7 @@ impl Server {
             .thread_name("server")
             .build()
             .map_err(LoadError::machine("no threads could be started"))?;
-        let node = runtime.block_on(BareNode::start(token_key, None))?;
+        let node = runtime.block_on(BareNode::start(token_key, NodeSettings::default()))?;
         let chat_url = node.chat_url();
         Ok(Self::Threads { runtime, node: Box::new(node), chat_url })
     }
@@ -164,6 +243,23 @@ impl Server {
             Self::Process { .. } => "server in a process of its own",
             Self::Threads { .. } => "server in this process, on threads of its own",
             Self::Elsewhere { .. } => "server elsewhere",
+        }
+    }
+
+    /// How its node is, for one of ours.
+    pub async fn node_figures(&mut self) -> Result<NodeFigures, LoadError> {
+        match self {
+            Self::Process { stdin, stdout, .. } => {
+                let mut line = String::new();
+                let asked = tokio::time::timeout(FIGURES_LIMIT, async {
+                    stdin.write_all(format!("{FIGURES}\n").as_bytes()).await?;
+                    stdout.read_line(&mut line).await
+                });
+                asked.await.unwrap_or_else(|_| Err(late(FIGURES_LIMIT))).map_err(LoadError::machine(NOT_SAID))?;
+                serde_json::from_str(&line).map_err(|_| LoadError::Server(NOT_SAID.to_owned()))
+            }
+            Self::Threads { node, .. } => node.figures().await,
+            Self::Elsewhere { .. } => Err(LoadError::Plan("a server elsewhere does not say how it is".to_owned())),
         }
     }
 
@@ -198,15 +294,20 @@ impl Server {
     }
 }
 
+const NOT_SAID: &str = "the server did not say how it is";
+
+fn late(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("not within {} s", limit.as_secs()))
+}
+
 /// Waits for the line a server prints when it takes connections.
-pub(super) async fn ready_line<R>(mut stdout: BufReader<R>) -> Result<ReadyLine, LoadError>
+pub(super) async fn ready_line<R>(stdout: &mut BufReader<R>) -> Result<ReadyLine, LoadError>
 where
     R: tokio::io::AsyncRead + Unpin,
 {
     let mut line = String::new();
     let reading = tokio::time::timeout(READY_LIMIT, stdout.read_line(&mut line));
-    let timed_out = || io::Error::new(io::ErrorKind::TimedOut, format!("not within {} s", READY_LIMIT.as_secs()));
-    let read = reading.await.unwrap_or_else(|_| Err(timed_out()));
+    let read = reading.await.unwrap_or_else(|_| Err(late(READY_LIMIT)));
     read.map_err(LoadError::machine("the server did not say that it is ready"))?;
     serde_json::from_str(&line).map_err(|_| LoadError::Server("it ended before it was ready".to_owned()))
 }

@@ -1,4 +1,6 @@
-//! `ackscope bench`: what this machine can do, in one table.
+//! `ackscope bench`: what this machine can do, in one table. Its subcommands measure parts of it.
+
+mod degradation;
 
 use std::time::Duration;
 
@@ -6,11 +8,11 @@ use ackscope_core::token::TokenKey;
 use ackscope_harness::latency::{Measure, Percentile};
 use ackscope_harness::load::generator::{Crowd, Generator, RoundPlan};
 use ackscope_harness::load::schedule::Arrivals;
-use ackscope_harness::load::server::Server;
+use ackscope_harness::load::server::{NodeSettings, Server};
 use ackscope_harness::report::micros;
 use serde_json::json;
 
-use super::args::BenchArgs;
+use super::args::{BenchArgs, BenchCommand};
 use super::load::{first_json, first_messages, limit_text, own_program, round, round_text, search, verdict};
 use super::{Exit, Outcome, out, signals};
 
@@ -33,6 +35,14 @@ pub(crate) async fn bench(args: &BenchArgs) -> Outcome {
 }
 
 async fn measure(args: &BenchArgs) -> Outcome {
+    match &args.command {
+        None => machine(args).await,
+        Some(BenchCommand::Degradation(degradation)) => degradation::measure(degradation, args.json).await,
+    }
+}
+
+/// The first message, a fixed rate and the limit.
+async fn machine(args: &BenchArgs) -> Outcome {
     let say = |line: &str| {
         if !args.json {
             out::note(line);
@@ -41,7 +51,7 @@ async fn measure(args: &BenchArgs) -> Outcome {
     say(&format!("1/3  the first message, {STARTS} starts"));
     let first = first_messages(STARTS, args.json).await?;
     let key = TokenKey::generate();
-    let server = Server::process(&own_program()?, &key).await?;
+    let server = Server::process(&own_program()?, &key, &NodeSettings::default()).await?;
     let mut generator = Generator::connect(server.chat_url(), &key, CROWD).await?;
     say(&format!("2/3  {RATE} messages/s for 30 s"));
     let plan = RoundPlan {
@@ -49,6 +59,7 @@ async fn measure(args: &BenchArgs) -> Outcome {
         warmup: Duration::from_secs(2),
         duration: Duration::from_secs(30),
         arrivals: Arrivals::Poisson,
+        media_share: 0.0,
         seed: 1,
     };
     let report = round(&mut generator, &server, plan, args.json).await?;
