@@ -10,7 +10,7 @@ use support::{ackscope, root, stdout};
 const COMMANDS: [&str; 8] = ["run", "check", "serve", "token", "doctor", "load", "bench", "desktop"];
 
 /// Commands of a command, each with a chapter of its own.
-const SUBCOMMANDS: [[&str; 2]; 1] = [["bench", "degradation"]];
+const SUBCOMMANDS: [[&str; 2]; 2] = [["bench", "degradation"], ["bench", "storage"]];
 
 fn help(args: &[&str]) -> String {
     let state = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ async fn no_fault_of_media_or_search_loses_refuses_or_leaves_anything_behind() {
         media_share: 0.3,
         seed: 1,
     };
-    let reports = degradation(plan, &mut generator, &mut server, &services, |_, _| {}, |_| {}).await.unwrap();
+    let reports = degradation(&PHASES, plan, &mut generator, &mut server, &services, |_, _| {}, |_| {}).await.unwrap();
     generator.disconnect().await;
     server.shutdown().await.unwrap();
     services.shutdown().await;

@@ -152,9 +152,10 @@ impl PhaseReport {
     }
 }
 
-/// Plays every phase. `server` must have been given the addresses of `services`, and the users of `generator` their
+/// Plays these phases. `server` must have been given the addresses of `services`, and the users of `generator` their
 /// pictures when messages are to carry media.
 pub async fn degradation(
+    phases: &[Phase],
     plan: RoundPlan,
     generator: &mut Generator,
     server: &mut Server,
@@ -162,8 +163,8 @@ pub async fn degradation(
     mut on_progress: impl FnMut(&Phase, RoundProgress),
     mut on_phase: impl FnMut(&PhaseReport),
 ) -> Result<Vec<PhaseReport>, LoadError> {
-    let mut reports = Vec::with_capacity(PHASES.len());
-    for phase in PHASES {
+    let mut reports = Vec::with_capacity(phases.len());
+    for phase in phases.iter().copied() {
         let indexed_before = services.search.count().await?;
         services.media.set_fault(phase.media);
         services.search.set_fault(phase.search);
@@ -228,7 +229,7 @@ pub enum Kind {
 }
 
 /// A percentile with a fault that lies outside of what it is without one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The phase.
     pub phase: &'static str,
@@ -244,6 +245,9 @@ pub struct Difference {
     pub baselines_us: (u64, u64),
     /// Whether it is more; less otherwise.
     pub is_slower: bool,
+    /// The load average of the phase, of the first and of the last one: a machine that was busier with something else
+    /// explains a difference as well as the fault does.
+    pub load_averages: [Option<f64>; 3],
 }
 
 /// The percentiles compared: what the budgets speak of.
@@ -259,6 +263,7 @@ pub fn differences(reports: &[PhaseReport]) -> Vec<Difference> {
     let baselines: Vec<&PhaseReport> = reports.iter().filter(|report| report.phase.is_baseline()).collect();
     let mut found = Vec::new();
     let [first, last] = baselines[..] else { return found };
+    let load_averages = |report: &PhaseReport| [report.load_average, first.load_average, last.load_average];
     for report in reports.iter().filter(|report| !report.phase.is_baseline()) {
         for kind in [Kind::Text, Kind::WithMedia] {
             for (measure, percentiles) in COMPARED {
@@ -274,7 +279,17 @@ pub fn differences(reports: &[PhaseReport]) -> Vec<Difference> {
                     let Some(is_slower) = outside(low, high, first, last) else { continue };
                     let baselines_us = (first.0, last.0);
                     let phase = report.phase.name;
-                    found.push(Difference { phase, kind, measure, percentile, value_us, baselines_us, is_slower });
+                    let load_averages = load_averages(report);
+                    found.push(Difference {
+                        phase,
+                        kind,
+                        measure,
+                        percentile,
+                        value_us,
+                        baselines_us,
+                        is_slower,
+                        load_averages,
+                    });
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ackscope_core::clock::Clock;
 use ackscope_core::token::TokenKey;
 use ackscope_harness::latency::{Latencies, Measure, Percentile};
-use ackscope_harness::load::degradation::{Difference, Kind, PhaseReport, degradation, differences};
+use ackscope_harness::load::degradation::{Difference, Kind, PHASES, Phase, PhaseReport, degradation, differences};
 use ackscope_harness::load::generator::{Generator, RoundPlan};
 use ackscope_harness::load::schedule::Arrivals;
 use ackscope_harness::load::server::{NodeSettings, Server};
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::super::args::DegradationArgs;
 use super::super::load::{ROUND_BAR, bar, own_program, show};
-use super::super::{Exit, Outcome, out};
+use super::super::{Exit, Outcome, Trouble, out};
 use super::CROWD;
 
 /// How long is sent before it is measured.
@@ -26,6 +26,12 @@ const WARMUP: Duration = Duration::from_secs(2);
 const POINTS: [Percentile; 3] = [Percentile::P50, Percentile::P99, Percentile::P99_9];
 
 pub(super) async fn measure(args: &DegradationArgs, is_json: bool) -> Outcome {
+    let is_wanted = |phase: &Phase| args.only.as_ref().is_none_or(|only| phase.name.contains(only));
+    let phases: Vec<Phase> = PHASES.into_iter().filter(|phase| phase.is_baseline() || is_wanted(phase)).collect();
+    if phases.iter().all(Phase::is_baseline) {
+        let names: Vec<&str> = PHASES.iter().filter(|phase| !phase.is_baseline()).map(|phase| phase.name).collect();
+        return Err(Trouble::usage(anyhow::anyhow!("no fault is called that; there are {}", names.join(", "))));
+    }
     let duration = Duration::from_secs(u64::from(args.seconds));
     let plan = RoundPlan {
         rate_per_sec: args.rate,
@@ -53,6 +59,7 @@ pub(super) async fn measure(args: &DegradationArgs, is_json: bool) -> Outcome {
     let bar = bar(is_json, 0, ROUND_BAR);
     let paint = Paint::for_stream(&io::stdout());
     let reports = degradation(
+        &phases,
         plan,
         &mut generator,
         &mut server,
@@ -98,7 +105,8 @@ pub(super) async fn measure(args: &DegradationArgs, is_json: bool) -> Outcome {
 fn heading(args: &DegradationArgs) -> String {
     let mut text = format!(
         "{} messages/s for {} s each, {:.0} % with media, {} users in groups of {}, server in a process of its own\n\
-         Times in milliseconds since the scheduled send; catch-up in seconds since healing\n\n",
+         Times in milliseconds since the scheduled send; catch-up in seconds since healing;\n\
+         generator: its own delay, p99; load: load average\n\n",
         args.rate,
         args.seconds,
         args.media_share * 100.0,
@@ -113,7 +121,15 @@ fn heading(args: &DegradationArgs) -> String {
     for _ in 0..4 {
         put(&mut text, format_args!(" {:>6}{:>7}{:>7}", "p50", "p99", "p99.9"));
     }
-    let columns = [("rejected", 9), ("lost", 5), ("unindexed", 10), ("unverified", 11), ("catch-up", 9), ("load", 6)];
+    let columns = [
+        ("rejected", 9),
+        ("lost", 5),
+        ("unindexed", 10),
+        ("unverified", 11),
+        ("catch-up", 9),
+        ("generator", 11),
+        ("load", 6),
+    ];
     for (column, width) in columns {
         put(&mut text, format_args!("{column:>width$}"));
     }
@@ -135,11 +151,12 @@ fn row(report: &PhaseReport, paint: Paint) -> String {
     let counts = &report.round.counts;
     let rejected = counts.text.rejected + counts.with_media.rejected;
     let catch_up = report.catch_up.map_or("never".to_owned(), |catch_up| format!("{:.2}", catch_up.as_secs_f64()));
+    let generator = report.round.ending.generator_lag.at(Percentile::P99).map_or("-".to_owned(), millis);
     let load = report.load_average.map_or("-".to_owned(), |load| format!("{load:.1}"));
     put(
         &mut text,
         format_args!(
-            "{rejected:>9}{:>5}{:>10}{:>11}{catch_up:>9}{load:>6}",
+            "{rejected:>9}{:>5}{:>10}{:>11}{catch_up:>9}{generator:>11}{load:>6}",
             report.lost(),
             report.unindexed,
             report.stored.unverified
@@ -171,6 +188,12 @@ fn millis(us: u64) -> String {
     }
 }
 
+/// How busy the machine was, where that can be told.
+fn loads_text(loads: [Option<f64>; 3]) -> String {
+    let [Some(with), Some(first), Some(last)] = loads else { return String::new() };
+    format!(" (load {with:.1}, without a fault {first:.1} and {last:.1})")
+}
+
 /// Below the table: whether everything is there, and whether anybody noticed.
 fn ending(reports: &[PhaseReport], found: &[Difference], paint: Paint) -> String {
     let mut text = String::from("\n");
@@ -189,13 +212,14 @@ fn ending(reports: &[PhaseReport], found: &[Difference], paint: Paint) -> String
                 put(
                     &mut text,
                     format_args!(
-                        "  {name}, {}: {} {} is {word}: {} ms, without a fault {} and {} ms\n",
+                        "  {name}, {}: {} {} is {word}: {} ms, without a fault {} and {} ms{}\n",
                         line.phase,
                         line.measure.as_str(),
                         line.percentile.as_str(),
                         millis(line.value_us),
                         millis(line.baselines_us.0),
-                        millis(line.baselines_us.1)
+                        millis(line.baselines_us.1),
+                        loads_text(line.load_averages)
                     ),
                 );
             }

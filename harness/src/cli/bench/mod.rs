@@ -1,6 +1,7 @@
 //! `ackscope bench`: what this machine can do, in one table. Its subcommands measure parts of it.
 
 mod degradation;
+mod storage;
 
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ async fn measure(args: &BenchArgs) -> Outcome {
     match &args.command {
         None => machine(args).await,
         Some(BenchCommand::Degradation(degradation)) => degradation::measure(degradation, args.json).await,
+        Some(BenchCommand::Storage) => storage::measure(args.json).await,
     }
 }
 
