@@ -155,22 +155,10 @@ impl Trace {
 
     pub(crate) fn seen_with_seq_at(&mut self, at_us: u64, name: &str, made: &Made, seq: u64) {
         let message = Message {
-            message_id: made.message_id,
-            conversation_id: self.conversation_id,
-            sender_id: made.sender.clone(),
-            temp_id: None,
             text: Some(MessageText::new(made.text.clone()).unwrap()),
-            media: Vec::new(),
-            reply_to: None,
-            thread_root: None,
-            created_at: Timestamp::from_millis(0),
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
             reactions: std::collections::BTreeMap::default(),
-            forwarded_from: None,
-            forward_count: 0,
             seq,
+            ..Message::new(made.message_id, self.conversation_id, made.sender.clone(), Timestamp::from_millis(0))
         };
         self.saw(at_us, &user(name), ServerEvent::New(MessageAnswer { message }));
     }

@@ -283,6 +283,35 @@ pub struct Message {
     pub seq: u64,
 }
 
+impl Message {
+    /// A message in which nothing stands yet but its name, its sender and when it came.
+    pub fn new(
+        message_id: MessageId,
+        conversation_id: ConversationId,
+        sender_id: UserId,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            message_id,
+            conversation_id,
+            sender_id,
+            temp_id: None,
+            text: None,
+            media: Vec::new(),
+            reply_to: None,
+            thread_root: None,
+            created_at,
+            edited_at: None,
+            edits: Vec::new(),
+            deleted: None,
+            reactions: Reactions::new(),
+            forwarded_from: None,
+            forward_count: 0,
+            seq: 0,
+        }
+    }
+}
+
 // ---- requests -------------------------------------------------------------------------------------------
 
 /// `conversation:create`.

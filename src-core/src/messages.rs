@@ -199,22 +199,12 @@ impl Messages {
             self.probe.stage(tracked.message_id, || Stage::MediaChecked { items: media.len() as u32 });
         }
         let message = Message {
-            message_id: tracked.message_id,
-            conversation_id: tracked.conversation_id,
-            sender_id: connection.user().clone(),
             temp_id: Some(tracked.temp_id.clone()),
             text: request.text.clone(),
             media,
             reply_to: request.reply_to,
             thread_root: parent.as_ref().map(rules::thread_root),
-            created_at: self.clock.now(),
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
-            reactions: std::collections::BTreeMap::new(),
-            forwarded_from: None,
-            forward_count: 0,
-            seq: 0,
+            ..Message::new(tracked.message_id, tracked.conversation_id, connection.user().clone(), self.clock.now())
         };
         let conversation_version = conversation.map_or(0, |conversation| conversation.version);
         Ok(Checked::New { message: Box::new(message), conversation_version, is_known_new })

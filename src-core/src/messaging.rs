@@ -282,22 +282,9 @@ mod tests {
         let Tracked { message_id, conversation_id, temp_id } = tracked();
         let tail = Tail::default();
         tail.insert(Message {
-            message_id,
-            conversation_id,
-            sender_id: "ana".parse().unwrap(),
             temp_id: Some(temp_id),
-            text: None,
-            media: Vec::new(),
-            reply_to: None,
-            thread_root: None,
-            created_at: KNOWN.created_at,
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
-            reactions: std::collections::BTreeMap::new(),
-            forwarded_from: None,
-            forward_count: 0,
             seq: KNOWN.seq,
+            ..Message::new(message_id, conversation_id, "ana".parse().unwrap(), KNOWN.created_at)
         });
         tail
     }

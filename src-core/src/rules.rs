@@ -9,7 +9,7 @@ use ackscope_protocol::limits::{
 use ackscope_protocol::text::Emoji;
 use ackscope_protocol::wire::{
     AddedRole, Conversation, ConversationChange, ConversationKind, ConversationSettings, CreateConversation,
-    DeleteMode, ForwardMessages, Message, MessageRef, Participant, Reactions, Role, SendMessage,
+    DeleteMode, ForwardMessages, Message, MessageRef, Participant, Role, SendMessage,
 };
 use ackscope_protocol::{ConversationId, MediaId, MessageId, TempId, Timestamp, UserId};
 
@@ -187,22 +187,11 @@ pub fn forwarded_copy(
     now: Timestamp,
 ) -> Message {
     Message {
-        message_id,
-        conversation_id: target,
-        sender_id: sender.clone(),
         temp_id: Some(temp_id.clone()),
         text: origin.text.clone(),
         media: origin.media.clone(),
-        reply_to: None,
-        thread_root: None,
-        created_at: now,
-        edited_at: None,
-        edits: Vec::new(),
-        deleted: None,
-        reactions: Reactions::new(),
         forwarded_from: Some(MessageRef { conversation_id: origin.conversation_id, message_id: origin.message_id }),
-        forward_count: 0,
-        seq: 0,
+        ..Message::new(message_id, target, sender.clone(), now)
     }
 }
 
@@ -533,24 +522,7 @@ mod tests {
     }
 
     fn sent_by(sender: &str) -> Message {
-        let request = Message {
-            message_id: MessageId::from_uuid(Uuid::from_u128(5)),
-            conversation_id: id(1),
-            sender_id: user(sender),
-            temp_id: None,
-            text: None,
-            media: Vec::new(),
-            reply_to: None,
-            thread_root: None,
-            created_at: NOW,
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
-            reactions: Reactions::new(),
-            forwarded_from: None,
-            forward_count: 0,
-            seq: 0,
-        };
+        let request = Message { ..Message::new(MessageId::from_uuid(Uuid::from_u128(5)), id(1), user(sender), NOW) };
         forwarded_copy(&request, request.message_id, id(1), &user(sender), &"t".parse().unwrap(), NOW)
     }
 

@@ -359,22 +359,14 @@ mod tests {
 
     fn message(text: Option<&str>) -> Message {
         Message {
-            message_id: MessageId::from_uuid(Uuid::from_u128(1)),
-            conversation_id: ConversationId::from_uuid(Uuid::from_u128(2)),
-            sender_id: user("ana"),
-            temp_id: None,
             text: text.map(|text| MessageText::new(text).unwrap()),
-            media: Vec::new(),
-            reply_to: None,
-            thread_root: None,
-            created_at: Timestamp::from_millis(0),
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
-            reactions: Reactions::new(),
-            forwarded_from: None,
-            forward_count: 0,
             seq: 5,
+            ..Message::new(
+                MessageId::from_uuid(Uuid::from_u128(1)),
+                ConversationId::from_uuid(Uuid::from_u128(2)),
+                user("ana"),
+                Timestamp::from_millis(0),
+            )
         }
     }
 

@@ -287,22 +287,14 @@ mod tests {
         let sender_id: UserId = "ana".parse().unwrap();
         let temp_id: TempId = number.to_string().parse().unwrap();
         Message {
-            message_id: MessageId::from_uuid(Uuid::from_u128(number)),
-            conversation_id: ConversationId::from_uuid(Uuid::from_u128(0)),
-            sender_id,
             temp_id: Some(temp_id),
-            text: None,
-            media: Vec::new(),
-            reply_to: None,
-            thread_root: None,
-            created_at: Timestamp::from_millis(0),
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
-            reactions: std::collections::BTreeMap::new(),
-            forwarded_from: None,
-            forward_count: 0,
             seq,
+            ..Message::new(
+                MessageId::from_uuid(Uuid::from_u128(number)),
+                ConversationId::from_uuid(Uuid::from_u128(0)),
+                sender_id,
+                Timestamp::from_millis(0),
+            )
         }
     }
 

@@ -10,7 +10,7 @@ use ackscope_protocol::control::{
 use ackscope_protocol::trace::{ConnectionState, Happening, PermissionSource, Stage, TraceEvent};
 use ackscope_protocol::wire::{
     AckState, Conversation, ConversationChange, ConversationKind, ConversationSettings, ConversationUpdated, Message,
-    MessageAck, MessageAnswer, Participant, Reactions, Role, ServerEvent,
+    MessageAck, MessageAnswer, Participant, Role, ServerEvent,
 };
 use ackscope_protocol::{ConversationId, ErrorCode, MessageId, TempId, Timestamp, UserId, WireError};
 use uuid::Uuid;
@@ -360,22 +360,9 @@ impl Script {
 
 fn as_seen(message_id: MessageId, sender: &str, place: ConversationId, text: &str, seq: u64) -> Message {
     Message {
-        message_id,
-        conversation_id: place,
-        sender_id: user(sender),
-        temp_id: None,
         text: ackscope_protocol::text::MessageText::new(text).ok(),
-        media: Vec::new(),
-        reply_to: None,
-        thread_root: None,
-        created_at: Timestamp::from_millis(1_769_860_800_000),
-        edited_at: None,
-        edits: Vec::new(),
-        deleted: None,
-        reactions: Reactions::new(),
-        forwarded_from: None,
-        forward_count: 0,
         seq,
+        ..Message::new(message_id, place, user(sender), Timestamp::from_millis(1_769_860_800_000))
     }
 }
 

@@ -332,23 +332,11 @@ impl UserView {
         let (AckState::Delivered, Some(message_id), Some(seq)) = (ack.state, ack.message_id, ack.seq) else { return };
         let request = &send.request;
         let message = Message {
-            message_id,
-            conversation_id: ack.conversation_id,
-            sender_id: self.user.clone(),
             temp_id: Some(ack.temp_id.clone()),
             text: request.text.clone(),
-            // What the service made of the media is not in the acknowledgment.
-            media: Vec::new(),
             reply_to: request.reply_to,
-            thread_root: None,
-            created_at: ack.at,
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
-            reactions: BTreeMap::new(),
-            forwarded_from: None,
-            forward_count: 0,
             seq,
+            ..Message::new(message_id, ack.conversation_id, self.user.clone(), ack.at)
         };
         self.known.entry(Identity::New(message_id)).or_insert(Known::Own);
         self.messages.entry(ack.conversation_id).or_default().entry(message_id).or_insert(message);
@@ -373,22 +361,14 @@ mod tests {
     fn new(number: u128, seq: u64) -> ServerEvent {
         ServerEvent::New(MessageAnswer {
             message: Message {
-                message_id: MessageId::from_uuid(Uuid::from_u128(number)),
-                conversation_id: CONVERSATION,
-                sender_id: "ben".parse().unwrap(),
-                temp_id: None,
                 text: Some(MessageText::new(number.to_string()).unwrap()),
-                media: Vec::new(),
-                reply_to: None,
-                thread_root: None,
-                created_at: Timestamp::from_millis(0),
-                edited_at: None,
-                edits: Vec::new(),
-                deleted: None,
-                reactions: BTreeMap::new(),
-                forwarded_from: None,
-                forward_count: 0,
                 seq,
+                ..Message::new(
+                    MessageId::from_uuid(Uuid::from_u128(number)),
+                    CONVERSATION,
+                    "ben".parse().unwrap(),
+                    Timestamp::from_millis(0),
+                )
             },
         })
     }

@@ -542,7 +542,6 @@ fn read_ids(mut rows: Rows<'_>) -> Result<Vec<ConversationId>, JobError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use ackscope_protocol::text::Emoji;
     use ackscope_protocol::wire::{MediaState, Message, MessageMedia};
@@ -581,22 +580,13 @@ mod tests {
 
     fn message() -> Message {
         Message {
-            message_id: MessageId::from_uuid(uuid::Uuid::from_u128(2)),
-            conversation_id: conversation().conversation_id,
-            sender_id: "ana".parse().unwrap(),
-            temp_id: None,
-            text: None,
-            media: Vec::new(),
-            reply_to: None,
-            thread_root: None,
-            created_at: Timestamp::from_millis(1),
-            edited_at: None,
-            edits: Vec::new(),
-            deleted: None,
-            reactions: BTreeMap::new(),
-            forwarded_from: None,
-            forward_count: 0,
             seq: 1,
+            ..Message::new(
+                MessageId::from_uuid(uuid::Uuid::from_u128(2)),
+                conversation().conversation_id,
+                "ana".parse().unwrap(),
+                Timestamp::from_millis(1),
+            )
         }
     }
 

@@ -92,22 +92,10 @@ fn outbox_entry(key: &str) -> OutboxEntry {
 /// A message with as little as there can be.
 fn message(number: u128, conversation: u128, seq: u64) -> Message {
     Message {
-        message_id: message_id(number),
-        conversation_id: conversation_id(conversation),
-        sender_id: user("ana"),
         temp_id: Some("t".parse().expect("a valid temp_id")),
         text: Some(MessageText::new(format!("message {number}")).expect("a valid text")),
-        media: Vec::new(),
-        reply_to: None,
-        thread_root: None,
-        created_at: at(seq.cast_signed()),
-        edited_at: None,
-        edits: Vec::new(),
-        deleted: None,
-        reactions: BTreeMap::new(),
-        forwarded_from: None,
-        forward_count: 0,
         seq,
+        ..Message::new(message_id(number), conversation_id(conversation), user("ana"), at(seq.cast_signed()))
     }
 }
 

@@ -318,22 +318,8 @@ fn memory_is_bounded() {
         run.apply(event);
     }
     let message = |number: u128| Message {
-        message_id: MessageId::from_uuid(Uuid::from_u128(number)),
-        conversation_id: place,
-        sender_id: user("ben"),
-        temp_id: None,
-        text: None,
-        media: Vec::new(),
-        reply_to: None,
-        thread_root: None,
-        created_at: Timestamp::from_millis(0),
-        edited_at: None,
-        edits: Vec::new(),
-        deleted: None,
-        reactions: Reactions::new(),
-        forwarded_from: None,
-        forward_count: 0,
         seq: u64::try_from(number).unwrap(),
+        ..Message::new(MessageId::from_uuid(Uuid::from_u128(number)), place, user("ben"), Timestamp::from_millis(0))
     };
     let extra = 500;
     for number in 0..(LANES_MAX + extra) as u128 {

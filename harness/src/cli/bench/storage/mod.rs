@@ -239,22 +239,10 @@ fn durability_name(durability: Durability) -> &'static str {
 /// A message of about the usual length.
 fn message(conversation_id: ConversationId, seq: u64) -> anyhow::Result<Message> {
     Ok(Message {
-        message_id: MessageId::from_uuid(Uuid::new_v4()),
-        conversation_id,
-        sender_id: "ana".parse()?,
         temp_id: Some(seq.to_string().parse()?),
         text: Some(MessageText::new("x".repeat(200))?),
-        media: Vec::new(),
-        reply_to: None,
-        thread_root: None,
-        created_at: Timestamp::from_millis(0),
-        edited_at: None,
-        edits: Vec::new(),
-        deleted: None,
-        reactions: BTreeMap::new(),
-        forwarded_from: None,
-        forward_count: 0,
         seq,
+        ..Message::new(MessageId::from_uuid(Uuid::new_v4()), conversation_id, "ana".parse()?, Timestamp::from_millis(0))
     })
 }
 
