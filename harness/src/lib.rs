@@ -16,6 +16,7 @@
 //! | [`latency`] | percentiles and histograms of a run |
 //! | [`services`] | the simulated media and search services, with faults |
 //! | [`load`] | open-model load and the search for the capacity |
+//! | [`matrix`] | who may do what, asked of a running backend and held against a table |
 //! | [`report`] | terminal, JSON, JUnit and HTML reports |
 //!
 //! **Invariant:** knows `ackscope-protocol` and `ackscope-core`, never the interface or the shell.
@@ -29,6 +30,7 @@ pub mod history;
 pub mod host;
 pub mod latency;
 pub mod load;
+pub mod matrix;
 pub mod recorder;
 pub mod report;
 pub mod scenario;

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Say what each backend would need on this machine.
     Doctor(DoctorArgs),
+    /// Ask who may do what, in every role and kind of conversation, and hold the answers against the rules.
+    Matrix(MatrixArgs),
     /// Put load on the whole path and measure latencies, or search for the limit.
     Load(LoadArgs),
     /// Measure what this machine can do: latencies at a fixed rate, the limit, the first message.
@@ -186,6 +188,32 @@ pub(crate) struct TokenArgs {
 #[command(after_help = "\
 Ends with 0 when at least one backend can be used here, else with 3.")]
 pub(crate) struct DoctorArgs {
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ackscope matrix`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope matrix                          every cell, in well under a minute
+  ackscope matrix --only message:edit      the cells of one event
+  ackscope matrix --json | jq '.matrix[] | select(.as_expected | not)'
+
+A cell is one request: an event, by a role, in a kind of conversation, about an own or another's message;
+or one side of a boundary. What must come of it stands in a table; real connections ask. A cell that must
+be refused has to leave store, log, cache and search as they were, and nobody else may hear of it.
+The grid has a block for each kind, a row for each event and a column for each role; then come the
+boundaries, what is not as expected, and the totals.
+
+Ends with 0 when everything is as expected, else with 1.")]
+pub(crate) struct MatrixArgs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+    /// Only the cells of this client event, such as message:edit.
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) only: Option<String>,
     /// Print one JSON object and nothing else.
     #[arg(long)]
     pub(crate) json: bool,

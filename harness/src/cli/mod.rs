@@ -9,6 +9,7 @@ mod check;
 mod desktop;
 mod doctor;
 mod load;
+mod matrix;
 mod node;
 mod out;
 mod run;
@@ -97,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Serve(args) => serve::serve(args).await,
             Command::Token(args) => token::token(&args),
             Command::Doctor(args) => doctor::doctor(&args).await,
+            Command::Matrix(args) => matrix::matrix(args).await,
             Command::Load(args) => load::load(args).await,
             Command::Bench(args) => bench::bench(&args).await,
             Command::Desktop(args) => desktop::desktop(args).await,

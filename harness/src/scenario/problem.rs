@@ -39,7 +39,7 @@ impl Problem {
 }
 
 /// The right word nearest to `word`, when one is near enough to have been meant.
-fn nearest<'a>(word: &str, right: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, right: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     right
         .into_iter()
