@@ -16,6 +16,7 @@ use ackscope_protocol::wire::{
 use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 use crate::log::{PublishError, Publishing};
 use crate::messages::Messages;
@@ -30,6 +31,9 @@ pub type Later<T> = BoxFuture<'static, Result<T, WireError>>;
 
 /// How long a forward keeps the connection's later events waiting, so that they come after its copies.
 const FORWARD_ORDER_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long a change whose outcome was not known in time counts as being on its way.
+const LATE_PUBLISH_LIMIT: Duration = Duration::from_mins(1);
 
 /// Who asks, and since when.
 #[derive(Clone, Debug)]
@@ -48,14 +52,58 @@ pub struct MessageChanges {
     pub outbox_store: Arc<dyn ConversationRepository>,
     /// Tells the relay.
     pub outbox: Arc<Outbox>,
+    /// Messages with changes on their way.
+    pub on_their_way: Arc<OnTheirWay>,
 }
 
-/// A change that was handed to the log.
-struct Begun {
-    /// The message as it was stored, without what the overlay holds.
-    raw: Found,
-    change: MessageChange,
-    publishing: Publishing,
+/// A change that passed the check.
+enum Begun {
+    /// It was handed to the log.
+    Publishing {
+        /// The message as it was stored, without what the overlay holds.
+        raw: Found,
+        change: MessageChange,
+        publishing: Publishing,
+        mark: Mark,
+    },
+    /// It changes nothing: the message is like that already.
+    Nothing(Box<Message>),
+}
+
+/// Messages with changes on their way to the log through this node. What such a message is like is not certain: a
+/// change that seems to alter nothing may be about to undo one of them.
+#[derive(Debug, Default)]
+pub struct OnTheirWay {
+    counts: Mutex<HashMap<MessageId, usize>>,
+}
+
+/// One change on its way; dropping it ends that.
+struct Mark {
+    message_id: MessageId,
+    on_their_way: Arc<OnTheirWay>,
+}
+
+impl OnTheirWay {
+    fn has(&self, message_id: MessageId) -> bool {
+        self.counts.lock().contains_key(&message_id)
+    }
+
+    fn mark(self: &Arc<Self>, message_id: MessageId) -> Mark {
+        *self.counts.lock().entry(message_id).or_default() += 1;
+        Mark { message_id, on_their_way: Arc::clone(self) }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let mut counts = self.on_their_way.counts.lock();
+        if let Some(count) = counts.get_mut(&self.message_id) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.message_id);
+            }
+        }
+    }
 }
 
 fn done<T: Send + 'static>(result: Result<T, WireError>) -> Later<T> {
@@ -143,9 +191,6 @@ impl MessageChanges {
     }
 
     /// Checks a change and hands it to the log.
-    ///
-    /// A change that alters nothing at the moment, such as a reaction that is there already, is published all the
-    /// same: one that is on its way may be about to undo it.
     async fn begin(
         &self,
         caller: &Caller,
@@ -161,31 +206,50 @@ impl MessageChanges {
             let pending = messages.tail.changes_of(conversation_id, Some(message_id));
             let raw = messages.find_raw(conversation_id, message_id).await?;
             let found = raw.clone().map(|raw| pending.apply(message_id, raw));
-            let view = rules::message(found.as_ref(), conversation_id, &caller.user)?.view();
+            let stored = rules::message(found.as_ref(), conversation_id, &caller.user)?;
+            let view = stored.view();
             let now = messages.clock.now();
             let what = rule(entry, &view, now)?;
-            let raw = raw.ok_or_else(refusal::not_found)?;
-            Ok((raw, MessageChange { message_id, conversation_id, by: caller.user.clone(), at: now, what }))
+            let change = MessageChange { message_id, conversation_id, by: caller.user.clone(), at: now, what };
+            let is_nothing = !self.on_their_way.has(message_id) && stored.is_same_after(&change);
+            Ok((raw.ok_or_else(refusal::not_found)?, change, is_nothing.then_some(view)))
         };
         let checked = tokio::time::timeout(self.time_left(caller), checking).await;
-        let (raw, change) = checked.unwrap_or_else(|_| Err(refusal::store_too_slow()))?;
+        let (raw, change, same) = checked.unwrap_or_else(|_| Err(refusal::store_too_slow()))?;
+        if let Some(view) = same {
+            return Ok(Begun::Nothing(Box::new(view)));
+        }
         messages.has_room()?;
         let record = record::encode(&change, change.at, *message_id.as_uuid()).map_err(|error| {
             tracing::error!(%error, %message_id, "a change cannot be written");
             WireError::new(ErrorCode::Internal, "the change cannot be written")
         })?;
-        Ok(Begun { raw, change, publishing: messages.log.publish(record) })
+        let mark = self.on_their_way.mark(message_id);
+        Ok(Begun::Publishing { raw, change, publishing: messages.log.publish(record), mark })
     }
 
     /// Waits for the log, and gives the message as it is then; `None` when it is gone.
     async fn finish(&self, caller: &Caller, begun: Begun) -> Result<Option<Message>, WireError> {
-        let Begun { raw, change, publishing } = begun;
-        let published = tokio::time::timeout(self.time_left(caller), publishing).await;
-        let position =
-            published.unwrap_or(Err(PublishError::OutcomeUnknown)).map_err(|error| refusal::publish_change(&error))?;
+        let (raw, change, mut publishing, mark) = match begun {
+            Begun::Nothing(view) => return Ok(Some(*view)),
+            Begun::Publishing { raw, change, publishing, mark } => (raw, change, publishing, mark),
+        };
+        let Ok(published) = tokio::time::timeout(self.time_left(caller), &mut publishing).await else {
+            // It stays on its way until the log says what became of it.
+            let tail = Arc::clone(&self.messages.tail);
+            tokio::spawn(async move {
+                if let Ok(Ok(position)) = tokio::time::timeout(LATE_PUBLISH_LIMIT, publishing).await {
+                    tail.insert_change(position, PlacedChange { offset: position.offset, change });
+                }
+                drop(mark);
+            });
+            return Err(refusal::publish_change(&PublishError::OutcomeUnknown));
+        };
+        let position = published.map_err(|error| refusal::publish_change(&error))?;
         let (conversation_id, message_id) = (change.conversation_id, change.message_id);
         let placed = PlacedChange { offset: position.offset, change };
         self.messages.tail.insert_change(position, placed.clone());
+        drop(mark);
         let pending = self.messages.tail.changes_of(conversation_id, Some(message_id));
         // The own change once more: the store may have it already, and the overlay no longer.
         Ok(match pending.apply(message_id, raw).after([&placed]) {

@@ -346,6 +346,7 @@ impl Node {
             messages: Arc::clone(&messages),
             outbox_store: Arc::clone(&backend.conversations),
             outbox,
+            on_their_way: Arc::default(),
         });
         let search = Search { client: Arc::clone(&clients.search), messages: Arc::clone(&messages) };
         let sync = SyncService {

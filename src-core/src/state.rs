@@ -286,6 +286,15 @@ impl StoredMessage {
         view
     }
 
+    /// Whether nobody would see a difference after this change.
+    pub fn is_same_after(&self, change: &MessageChange) -> bool {
+        let mut after = self.clone();
+        let placed = PlacedChange { offset: u64::MAX, change: change.clone() };
+        let is_applied = after.state.apply(&placed);
+        let is_still_there = after.state.gone == self.state.gone && after.state.hidden_for == self.state.hidden_for;
+        !is_applied || (is_still_there && after.view() == self.view())
+    }
+
     /// Whether the viewer deleted it for itself.
     pub fn is_hidden_from(&self, viewer: &UserId) -> bool {
         self.state.hidden_for.contains(viewer)
@@ -416,6 +425,24 @@ mod tests {
     fn an_edit_to_the_text_it_has_is_no_edit() {
         let view = StoredMessage { message: message(Some("one")), state: state(&[edited(1, "one")]) }.view();
         assert_eq!((view.edits.len(), view.edited_at), (0, None));
+    }
+
+    #[test]
+    fn a_change_that_changes_nothing_is_known_before_it_is_made() {
+        let stored = StoredMessage { message: message(Some("one")), state: state(&[react(1, "ben", "👍")]) };
+        for (change, is_same) in [
+            (edited(9, "one"), true),
+            (edited(9, "two"), false),
+            (react(9, "ben", "👍"), true),
+            (react(9, "cleo", "👍"), false),
+            (unreact(9, "cleo", "👍"), true),
+            (unreact(9, "ben", "👍"), false),
+            (placed(9, "ben", Change::HiddenForMe), false),
+            (placed(9, "ben", Change::DeletedSoft), false),
+            (hard(9), false),
+        ] {
+            assert_eq!(stored.is_same_after(&change.change), is_same, "{change:?}");
+        }
     }
 
     #[test]
