@@ -200,7 +200,9 @@ impl Round {
         for shard in &self.shards {
             let tally = shard.lock();
             for (all, own) in latencies.iter_mut().zip(&tally.latencies) {
-                Measure::ALL.into_iter().for_each(|measure| all.get_mut(measure).add(own.get(measure)));
+                for measure in Measure::ALL {
+                    all.get_mut(measure).add(own.get(measure));
+                }
             }
             for (code, count) in &tally.rejected {
                 *counts.rejected.entry(code.as_str()).or_default() += count;
