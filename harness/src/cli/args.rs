@@ -312,7 +312,7 @@ permission check are called directly.
 
 Aims: bulks of 500 persisted at 10 times the rate of single inserts; a page of the history of a
 conversation with a million messages within 5 ms (p99), wherever it is and whatever its reader has
-hidden. Ends with 1 when an aim is missed.")]
+hidden. A missed aim is shown and is no failure.")]
     Storage,
 }
 
