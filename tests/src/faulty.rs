@@ -1,10 +1,11 @@
-//! A log and stores that fail on command, around real ones.
+//! A log, stores and a cache that fail on command, around real ones.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ackscope_core::cache::{CacheError, CacheStats, ConversationCache, FillTicket, Lookup};
 use ackscope_core::log::{
     Consumer, EventLog, LogError, NewRecord, Position, PublishError, Publishing, Record, Topic, TopicPartition,
 };
@@ -16,14 +17,15 @@ use ackscope_core::state::{Found, PlacedChange, StoredMessage};
 use ackscope_protocol::wire::Message;
 use ackscope_protocol::{ConversationId, MediaId, MessageId, UserId};
 use async_trait::async_trait;
-use std::sync::Mutex;
 use tokio::sync::watch;
 
 use crate::contract::PATIENCE;
 
-/// What happens to one publish on `message.sent`.
+/// What happens to one publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishFault {
+    /// Nothing: it is published.
+    None,
     /// Refused; nothing is written.
     Unavailable,
     /// Written, and the confirmation never comes.
@@ -32,28 +34,85 @@ pub enum PublishFault {
     LostAndSilent,
 }
 
-/// An event log whose publishes of messages fail one after the other as told.
+#[derive(Default)]
+struct LogFaults {
+    next: HashMap<Topic, VecDeque<PublishFault>>,
+    refused: HashSet<Topic>,
+}
+
+/// An event log whose publishes fail as told, and whose consumers cannot commit when told so.
 pub struct FaultyLog {
     log: Arc<dyn EventLog>,
-    faults: Mutex<VecDeque<PublishFault>>,
+    faults: Mutex<LogFaults>,
+    commits_fail: Arc<AtomicBool>,
 }
 
 impl FaultyLog {
     /// Around a real one; nothing fails yet.
     pub fn new(log: Arc<dyn EventLog>) -> Arc<Self> {
-        Arc::new(Self { log, faults: Mutex::default() })
+        Arc::new(Self { log, faults: Mutex::default(), commits_fail: Arc::default() })
+    }
+
+    fn faults(&self) -> MutexGuard<'_, LogFaults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next publishes on `message.sent` fail like this, in order.
     pub fn fail_next(&self, faults: &[PublishFault]) {
-        self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(faults);
+        self.fail_next_on(Topic::MessageSent, faults);
     }
 
-    fn fault(&self, topic: Topic) -> Option<PublishFault> {
-        if topic != Topic::MessageSent {
-            return None;
+    /// The next publishes on a topic fail like this, in order.
+    pub fn fail_next_on(&self, topic: Topic, faults: &[PublishFault]) {
+        self.faults().next.entry(topic).or_default().extend(faults);
+    }
+
+    /// Every publish on these topics is refused from now on, once [`Self::fail_next_on`] has nothing left to say.
+    pub fn refuse(&self, topics: &[Topic]) {
+        self.faults().refused.extend(topics);
+    }
+
+    /// Nothing is refused any more, and commits get through.
+    pub fn accept(&self) {
+        self.faults().refused.clear();
+        self.commits_fail.store(false, Ordering::Relaxed);
+    }
+
+    /// No commit of a consumer gets through from now on, also of one that reads already.
+    pub fn fail_commits(&self) {
+        self.commits_fail.store(true, Ordering::Relaxed);
+    }
+
+    fn fault(&self, topic: Topic) -> PublishFault {
+        let mut faults = self.faults();
+        if let Some(next) = faults.next.get_mut(&topic).and_then(VecDeque::pop_front) {
+            return next;
         }
-        self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
+        if faults.refused.contains(&topic) { PublishFault::Unavailable } else { PublishFault::None }
+    }
+}
+
+/// A consumer that may not be able to commit.
+struct FaultyConsumer {
+    consumer: Box<dyn Consumer>,
+    commits_fail: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Consumer for FaultyConsumer {
+    async fn poll(&mut self, max: usize, max_wait: Duration) -> Result<Vec<Record>, LogError> {
+        self.consumer.poll(max, max_wait).await
+    }
+
+    async fn commit(&mut self, next: &[Position]) -> Result<(), LogError> {
+        if self.commits_fail.load(Ordering::Relaxed) {
+            return Err(LogError::Unavailable("switched off".to_owned()));
+        }
+        self.consumer.commit(next).await
+    }
+
+    fn assignment(&self) -> Vec<TopicPartition> {
+        self.consumer.assignment()
     }
 }
 
@@ -65,12 +124,10 @@ impl EventLog for FaultyLog {
 
     fn publish(&self, record: NewRecord) -> Publishing {
         match self.fault(record.topic) {
-            None => self.log.publish(record),
-            Some(PublishFault::Unavailable) => {
-                Box::pin(async { Err(PublishError::Unavailable("switched off".to_owned())) })
-            }
-            Some(PublishFault::LostAndSilent) => Box::pin(std::future::pending()),
-            Some(PublishFault::WrittenAndSilent) => {
+            PublishFault::None => self.log.publish(record),
+            PublishFault::Unavailable => Box::pin(async { Err(PublishError::Unavailable("switched off".to_owned())) }),
+            PublishFault::LostAndSilent => Box::pin(std::future::pending()),
+            PublishFault::WrittenAndSilent => {
                 let publishing = self.log.publish(record);
                 Box::pin(async {
                     let _written = publishing.await;
@@ -81,7 +138,8 @@ impl EventLog for FaultyLog {
     }
 
     async fn subscribe(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, LogError> {
-        self.log.subscribe(group, topics).await
+        let consumer = self.log.subscribe(group, topics).await?;
+        Ok(Box::new(FaultyConsumer { consumer, commits_fail: Arc::clone(&self.commits_fail) }))
     }
 
     async fn tail(&self, from: &[Position]) -> Result<Box<dyn Consumer>, LogError> {
@@ -296,6 +354,51 @@ impl ConversationRepository for FaultyConversations {
     async fn outbox_done(&self, outbox_ids: &[u64]) -> Result<(), StoreError> {
         self.check_on()?;
         self.conversations.outbox_done(outbox_ids).await
+    }
+}
+
+/// A cache that cannot be invalidated when told so.
+pub struct FaultyCache {
+    cache: Arc<dyn ConversationCache>,
+    failing: AtomicU64,
+}
+
+impl FaultyCache {
+    /// Around a real one; nothing fails yet.
+    pub fn new(cache: Arc<dyn ConversationCache>) -> Arc<Self> {
+        Arc::new(Self { cache, failing: AtomicU64::new(0) })
+    }
+
+    /// The next invalidations fail, so many of them; [`u64::MAX`] is for good.
+    pub fn fail_invalidations(&self, count: u64) {
+        self.failing.store(count, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl ConversationCache for FaultyCache {
+    async fn get(&self, conversation_id: ConversationId) -> Result<Lookup, CacheError> {
+        self.cache.get(conversation_id).await
+    }
+
+    async fn fill(&self, ticket: FillTicket, conversation: Arc<StoredConversation>) -> Result<bool, CacheError> {
+        self.cache.fill(ticket, conversation).await
+    }
+
+    async fn invalidate(&self, conversation_id: ConversationId) -> Result<(), CacheError> {
+        let one_less = |failing: u64| match failing {
+            0 => None,
+            u64::MAX => Some(u64::MAX),
+            failing => Some(failing - 1),
+        };
+        match self.failing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
+            Ok(_) => Err(CacheError("switched off".to_owned())),
+            Err(_) => self.cache.invalidate(conversation_id).await,
+        }
+    }
+
+    fn stats(&self) -> CacheStats {
+        self.cache.stats()
     }
 }
 

@@ -3,12 +3,13 @@
 #![expect(clippy::expect_used, reason = "a test that cannot be set up fails there")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
-use ackscope_core::node::{Backend, Clients, EmbeddedBackendOptions, Node, NodeOptions, Roles};
+use ackscope_core::node::{Backend, Clients, EMBEDDED_FILE, EmbeddedBackendOptions, Node, NodeOptions, Roles};
 use ackscope_core::probe::Probe;
 use ackscope_core::token::TokenKey;
 use ackscope_harness::recorder::Recorder;
@@ -17,7 +18,30 @@ use tempfile::TempDir;
 
 use crate::people::patient_limits;
 
-/// A running node and the folder of its file, which goes with it.
+async fn start(
+    name: &str,
+    backend: &Backend,
+    clients: &Clients,
+    clock: &Clock,
+    key: &TokenKey,
+    limits: &Limits,
+    roles: Roles,
+) -> Node {
+    let options = NodeOptions {
+        name: name.to_owned(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        backend: backend.clone(),
+        clients: clients.clone(),
+        clock: clock.clone(),
+        probe: Probe::off(),
+        token_key: key.clone(),
+        limits: limits.clone(),
+        roles,
+    };
+    Node::start(options).await.expect("a node")
+}
+
+/// A running node and the folder of its file, which goes with the last node on it.
 pub struct TestNode {
     /// The node.
     pub node: Node,
@@ -25,8 +49,10 @@ pub struct TestNode {
     pub backend: Backend,
     /// Business time.
     pub clock: Clock,
+    clients: Clients,
+    limits: Limits,
     key: TokenKey,
-    _dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl TestNode {
@@ -48,24 +74,35 @@ impl TestNode {
 
     /// Starts a node that asks these services, on an embedded backend of which parts may be replaced.
     pub async fn start_beside(clients: Clients, limits: Limits, replace: impl FnOnce(Backend) -> Backend) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let clock = Clock::default();
         let options = EmbeddedBackendOptions::default();
         let backend = replace(Backend::embedded(dir.path(), &clock, options).expect("an embedded backend"));
         let key = TokenKey::generate();
-        let options = NodeOptions {
-            name: "test".to_owned(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            backend: backend.clone(),
-            clients,
-            clock: clock.clone(),
-            probe: Probe::off(),
-            token_key: key.clone(),
-            limits,
-            roles: Roles::default(),
-        };
-        let node = Node::start(options).await.expect("a node");
-        Self { node, backend, clock, key, _dir: dir }
+        let node = start("test", &backend, &clients, &clock, &key, &limits, Roles::default()).await;
+        Self { node, backend, clock, clients, limits, key, dir }
+    }
+
+    /// Starts another node on the same backend, of which parts may be replaced for it, with the same clock and keys.
+    pub async fn beside(&self, name: &str, roles: Roles, replace: impl FnOnce(Backend) -> Backend) -> Self {
+        let Self { clients, limits, clock, key, dir, .. } = self;
+        let backend = replace(self.backend.clone());
+        let node = start(name, &backend, clients, clock, key, limits, roles).await;
+        let (clients, limits, clock) = (clients.clone(), limits.clone(), clock.clone());
+        Self { node, backend, clock, clients, limits, key: key.clone(), dir: Arc::clone(dir) }
+    }
+
+    /// Ends the node and starts another one on the same backend.
+    pub async fn restart(self) -> Self {
+        let Self { node, backend, clock, clients, limits, key, dir } = self;
+        node.shutdown().await;
+        let node = start("again", &backend, &clients, &clock, &key, &limits, Roles::default()).await;
+        Self { node, backend, clock, clients, limits, key, dir }
+    }
+
+    /// The file everything is in.
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join(EMBEDDED_FILE)
     }
 
     /// Where it listens.
