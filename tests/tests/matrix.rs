@@ -72,7 +72,7 @@ async fn what_a_conversation_was_left_with_is_seen() {
     assert!(changes(quiet.conversation_id, &before, &after, &records).is_empty());
     assert!(!told.contains_key(&quiet.conversation_id));
     let said = changes(touched.conversation_id, &before, &after, &records);
-    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(said.len(), 3, "store, search and log: {said:?}");
     let told = wrongly_told(touched.caller.user_id(), true, &told[&touched.conversation_id]);
     assert!(told.iter().any(|line| line == "otto was told `message:new`"), "{told:?}");
     assert_eq!(records.of_nobody(&BTreeSet::from([quiet.conversation_id])).len(), 1);

@@ -196,7 +196,7 @@ fn edits() -> Vec<Cell> {
             ask::edit(scene.message()).with("text", format!("hello {}", scene.word))
         })
         .saying(|_, data| format!("{} edits", data["message"]["edits"].as_array().map_or(0, Vec::len)))
-        .leaving_nothing(),
+        .leaving_the_same(),
         Cell::boundary(EditMessage::EVENT, "another text", ok_and("1 edit"), own(), |scene| ask::edit(scene.message()))
             .saying(|_, data| count(data["message"]["edits"].as_array().map_or(0, Vec::len) as u64, "edit")),
     ]
@@ -232,7 +232,7 @@ fn gone_messages() -> Vec<Cell> {
         let scene = own().and(Prep::HiddenByAnother);
         let hidden_by_another = Cell::boundary(event, &what, ok(), scene, move |scene| ask(scene.message()));
         // There is no reaction to be taken back.
-        cells.push(if event == Unreact::EVENT { hidden_by_another.leaving_nothing() } else { hidden_by_another });
+        cells.push(if event == Unreact::EVENT { hidden_by_another.leaving_the_same() } else { hidden_by_another });
         let what = format!("{manner}on an unknown message");
         cells.push(Cell::boundary(event, &what, Expected::Refused(NotFound), SceneSpec::member(), move |scene| {
             ask(scene.no_message())
@@ -275,7 +275,7 @@ fn reactions() -> Vec<Cell> {
         }));
         // Nobody reacted with it.
         let unreact = move |scene: &Scene| ask::unreact(scene.message(), emoji);
-        cells.push(Cell::boundary(Unreact::EVENT, what, expected, anothers(), unreact).leaving_nothing());
+        cells.push(Cell::boundary(Unreact::EVENT, what, expected, anothers(), unreact).leaving_the_same());
     }
     let next = emoji().nth(EMOJI_MAX).unwrap_or_default();
     for (there, expected) in [(EMOJI_MAX - 1, ok()), (EMOJI_MAX, Expected::Refused(TooLarge))] {
@@ -294,7 +294,7 @@ fn reactions() -> Vec<Cell> {
             ask::react(scene.message(), REACTION)
         })
         .saying(users)
-        .leaving_nothing(),
+        .leaving_the_same(),
         Cell::boundary(Unreact::EVENT, "of an emoji that is there", ok_and("0 users"), with_reaction(), |scene| {
             ask::unreact(scene.message(), REACTION)
         })
@@ -937,7 +937,7 @@ fn payloads() -> Vec<Cell> {
 /// A stranger hears of a conversation exactly what is said of one that does not exist (S1.4).
 fn strangers() -> Vec<Cell> {
     let of_act = |act: Act| {
-        let scene = SceneSpec::new(ConversationKind::Group, Caller::Stranger).message(Whose::Anothers);
+        let scene = act.scene(ConversationKind::Group, Caller::Stranger, Some(Whose::Anothers));
         let expected = Expected::RefusedAnd(NotFound, "in the words for what does not exist".to_owned());
         let what = format!("{} / a stranger hears nothing", act.label());
         let cell = Cell::boundary(act.event(), &what, expected, scene, move |scene| act.ask(scene));
@@ -947,7 +947,7 @@ fn strangers() -> Vec<Cell> {
                 let real = act.ask(scene);
                 let ask = if act == Act::ForwardFrom {
                     let message = MessageRef { conversation_id: Scene::no_conversation(), ..scene.message() };
-                    ask::forward(&[message], &[Scene::no_conversation()])
+                    ask::forward(&[message], &scene.targets)
                 } else {
                     real.with("conversation_id", unknown)
                 };

@@ -173,10 +173,23 @@ impl fmt::Display for Got {
 /// What a cell leaves behind in store, log, cache and search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaves {
-    /// Nothing: it was refused, it only reads, or it asks for what is so already.
+    /// Nothing: it was refused, it only reads, or it asks for a setting that is so already.
     Nothing,
+    /// What it asks for is so already: everybody sees the same as before, though the log may tell of it once more.
+    TheSame,
     /// At least one record in the log.
     Something,
+}
+
+/// Who is told of what was carried out, acknowledgments aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// At least everybody who is connected and in the conversation.
+    Everybody,
+    /// Only the caller's own connections.
+    OnlyTheCaller,
+    /// Whoever it is, no more is asked than that nobody outside is told.
+    Whoever,
 }
 
 /// Where a cell is printed.
@@ -225,6 +238,8 @@ pub struct Cell {
     pub expected: Expected,
     /// What it leaves behind.
     pub leaves: Leaves,
+    /// Who is told of it when it is carried out.
+    pub told: Told,
     /// What there is before.
     pub scene: SceneSpec,
     /// What is asked.
@@ -257,6 +272,7 @@ impl Cell {
             place: Place::Boundary,
             expected,
             leaves,
+            told: Told::Whoever,
             scene,
             ask: Arc::new(ask),
             look: None,
@@ -268,6 +284,12 @@ impl Cell {
     #[must_use]
     pub fn leaving_nothing(self) -> Self {
         Self { leaves: Leaves::Nothing, ..self }
+    }
+
+    /// What it asks for is so already.
+    #[must_use]
+    pub fn leaving_the_same(self) -> Self {
+        Self { leaves: Leaves::TheSame, ..self }
     }
 
     /// Says what the answer holds.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::{Cell, Got, Leaves, Look};
 use super::scene::Scene;
-use super::stage::{Failure, Stage};
+use super::stage::{Failure, STRANGER, Stage};
 use super::unchanged::{self, LookError, Records, Snapshot};
 use crate::environment::{Addresses, BackendChoice};
 use crate::world::WorldError;
@@ -161,7 +161,13 @@ struct Done {
     cell: Cell,
     got: Got,
     watched: BTreeSet<ConversationId>,
-    caller: Option<UserId>,
+    people: Option<People>,
+}
+
+/// Who a cell is about.
+struct People {
+    caller: UserId,
+    observer: UserId,
 }
 
 /// Plays cells in a world of their own.
@@ -221,7 +227,9 @@ async fn round_on(
     problems.extend(unchanged::listed_of_nobody(&before, &after, &known));
     let dropped = stage.world().users().into_iter().filter(|user| !user.is_connected());
     problems.extend(dropped.map(|user| format!("the connection of {} is gone", user.user_id())));
-    let what_is_left = Left { before: &before, after: &after, records: &records, told: &told };
+    // A stranger's own requests never change anything but its own groups, of which nobody else is told.
+    let outside = [STRANGER.parse::<UserId>()].into_iter().flatten().collect::<Vec<_>>();
+    let what_is_left = Left { before: &before, after: &after, records: &records, told: &told, outside: &outside };
     Ok(done.into_iter().map(|done| what_is_left.judge(done)).collect())
 }
 
@@ -231,16 +239,16 @@ async fn play_one(stage: &Stage, ready: Ready) -> Done {
         Ok(scene) => scene,
         Err(failure) => {
             let got = Got::Failed(failure.to_string());
-            return Done { number, cell, got, watched: BTreeSet::new(), caller: None };
+            return Done { number, cell, got, watched: BTreeSet::new(), people: None };
         }
     };
     let mut watched = scene.watched.clone();
-    let caller = Some(scene.caller.user_id().clone());
+    let people = Some(People { caller: scene.caller.user_id().clone(), observer: scene.observer.user_id().clone() });
     let got = match ask(stage, &cell, &scene, &mut watched).await {
         Ok(got) => got,
         Err(failure) => Got::Failed(failure.to_string()),
     };
-    Done { number, cell, got, watched, caller }
+    Done { number, cell, got, watched, people }
 }
 
 /// Asks at the cell's moment, and looks at what came.
@@ -290,29 +298,46 @@ struct Left<'a> {
     after: &'a Snapshot,
     records: &'a Records,
     told: &'a HashMap<ConversationId, Vec<(UserId, ServerEvent)>>,
+    /// Users who are in none of the conversations something happens in.
+    outside: &'a [UserId],
 }
 
 impl Left<'_> {
     fn judge(&self, done: Done) -> (usize, Played) {
-        let Done { number, cell, got, watched, caller } = done;
-        let is_refused = got.code().is_some();
-        let wrongs = match (&got, cell.leaves) {
+        let Done { number, cell, got, watched, people } = done;
+        let wrongs = match (&got, &people) {
             // It is wrong already, and what it left is no news.
-            (Got::Failed(_) | Got::Late, _) => Vec::new(),
+            (Got::Failed(_) | Got::Late, _) | (_, None) => Vec::new(),
             (Got::Ok { .. }, _) if cell.expected.is_refused() => Vec::new(),
-            (Got::Ok { .. }, Leaves::Something) => {
-                let something = watched.iter().any(|id| self.records.has(*id));
-                if something { Vec::new() } else { vec!["it was carried out and the log has nothing of it".to_owned()] }
-            }
-            (Got::Ok { .. } | Got::Refused { .. }, _) => {
-                let changes =
-                    watched.iter().flat_map(|id| unchanged::changes(*id, self.before, self.after, self.records));
-                let told = watched.iter().filter_map(|id| self.told.get(id)).flat_map(|told| {
-                    caller.iter().flat_map(|caller| unchanged::wrongly_told(caller, is_refused, told))
-                });
-                changes.chain(told).collect()
-            }
+            (Got::Refused { .. }, Some(people)) => self.something_left(&watched, people, true),
+            (Got::Ok { .. }, Some(people)) => match cell.leaves {
+                Leaves::Nothing => self.something_left(&watched, people, false),
+                Leaves::TheSame => {
+                    watched.iter().flat_map(|id| unchanged::visible_changes(*id, self.before, self.after)).collect()
+                }
+                Leaves::Something => self.nothing_left(&cell, &watched, people),
+            },
         };
         (number, Played { cell, got, wrongs })
+    }
+
+    fn told_in(&self, watched: &BTreeSet<ConversationId>) -> Vec<(UserId, ServerEvent)> {
+        watched.iter().filter_map(|id| self.told.get(id)).flatten().cloned().collect()
+    }
+
+    /// What there is although nothing may have happened.
+    fn something_left(&self, watched: &BTreeSet<ConversationId>, people: &People, is_refused: bool) -> Vec<String> {
+        let changes = watched.iter().flat_map(|id| unchanged::changes(*id, self.before, self.after, self.records));
+        let told = unchanged::wrongly_told(&people.caller, is_refused, &self.told_in(watched));
+        changes.chain(told).collect()
+    }
+
+    /// What is missing although something must have happened, and who was told and must not have been.
+    fn nothing_left(&self, cell: &Cell, watched: &BTreeSet<ConversationId>, people: &People) -> Vec<String> {
+        if !watched.iter().any(|id| self.records.has(*id)) {
+            return vec!["it was carried out and the log has nothing of it".to_owned()];
+        }
+        let told = self.told_in(watched);
+        unchanged::wrong_audience(cell.told, &people.caller, &people.observer, self.outside, &told)
     }
 }

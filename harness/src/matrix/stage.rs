@@ -166,9 +166,20 @@ impl Stage {
         }
     }
 
-    /// Waits until nothing moves.
+    /// Waits until nothing moves and nothing waits to be put into the log.
     pub async fn quiesce(&self) -> Result<(), WorldError> {
-        self.world.quiesce(QUIET_LIMIT).await
+        let conversations = self.world.backend()?.conversations;
+        let waiting = async {
+            loop {
+                self.world.quiesce(QUIET_LIMIT).await?;
+                // A store that does not say is asked again; the limit ends it.
+                if conversations.outbox(1).await.is_ok_and(|entries| entries.is_empty()) {
+                    return Ok(());
+                }
+            }
+        };
+        let not_quiet = WorldError::NotQuiet { waited: QUIET_LIMIT, still: "the outbox is not empty".to_owned() };
+        tokio::time::timeout(QUIET_LIMIT, waiting).await.unwrap_or(Err(not_quiet))
     }
 
     /// Ends the world.

@@ -11,7 +11,7 @@ use ackscope_protocol::wire::{
 };
 
 use super::ask::{self, Ask};
-use super::cell::{Caller, Cell, Expected, Leaves, Place, Whose};
+use super::cell::{Caller, Cell, Expected, Leaves, Place, Told, Whose};
 use super::scene::{Prep, REACTION, Scene, SceneSpec};
 use super::stage::{NEWCOMER, OTHER_ADMIN, OWNER};
 
@@ -257,7 +257,7 @@ impl Act {
     }
 
     /// What there has to be before.
-    fn scene(self, kind: ConversationKind, caller: Caller, whose: Option<Whose>) -> SceneSpec {
+    pub fn scene(self, kind: ConversationKind, caller: Caller, whose: Option<Whose>) -> SceneSpec {
         let scene = SceneSpec::new(kind, caller);
         match self {
             Self::Reply | Self::React | Self::History | Self::Search => scene.message(Whose::Anothers),
@@ -320,6 +320,15 @@ impl Act {
         }
     }
 
+    /// Who is told of it when it is carried out.
+    fn told(self) -> Told {
+        match self {
+            Self::DeleteForMe | Self::Mute | Self::Unmute | Self::Archive | Self::Unarchive => Told::OnlyTheCaller,
+            Self::History | Self::DownloadUrl | Self::Search => Told::Whoever,
+            _ => Told::Everybody,
+        }
+    }
+
     /// Whether it only reads.
     fn only_reads(self) -> bool {
         matches!(self, Self::History | Self::DownloadUrl | Self::Search)
@@ -369,6 +378,7 @@ fn cell(number: usize, row: Row, kind: ConversationKind, caller: Caller, expecte
         place: Place::Grid { row: number, kind, caller },
         expected,
         leaves: if is_nothing { Leaves::Nothing } else { Leaves::Something },
+        told: row.act.told(),
         scene: row.act.scene(kind, caller, row.whose),
         ask: std::sync::Arc::new(move |scene| row.act.ask(scene)),
         look: None,

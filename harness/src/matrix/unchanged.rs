@@ -14,6 +14,7 @@ use ackscope_protocol::wire::{AckState, ServerEvent};
 use ackscope_protocol::{ConversationId, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::cell::Told;
 use super::stage::Stage;
 use crate::services::{Document, ServiceError};
 use crate::world::WorldError;
@@ -227,6 +228,24 @@ pub fn changes(id: ConversationId, before: &Snapshot, after: &Snapshot, records:
     changes
 }
 
+/// What changed of one conversation for those who see it; empty when nothing did.
+pub fn visible_changes(id: ConversationId, before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let nothing = Trace::default();
+    let [old, new] = [before, after].map(|snapshot| snapshot.traces.get(&id).unwrap_or(&nothing));
+    let messages = |trace: &Trace| -> Vec<_> {
+        trace.messages.iter().map(|stored| (stored.view(), stored.state.hidden_for.clone())).collect()
+    };
+    let found = |trace: &Trace| -> Vec<_> {
+        trace.documents.iter().map(|document| (document.message_id, document.text.clone())).collect()
+    };
+    let differs = [
+        (old.conversation != new.conversation, "the conversation looks different"),
+        (messages(old) != messages(new), "its messages look different"),
+        (found(old) != found(new), "search finds something else"),
+    ];
+    differs.into_iter().filter(|(differs, _)| *differs).map(|(_, said)| said.to_owned()).collect()
+}
+
 /// Conversations that came to somebody or went, and belong to no cell.
 pub fn listed_of_nobody(before: &Snapshot, after: &Snapshot, known: &BTreeSet<ConversationId>) -> Vec<String> {
     let nothing = BTreeMap::new();
@@ -276,6 +295,32 @@ fn conversation_of(event: &ServerEvent) -> Option<ConversationId> {
         ServerEvent::ConversationUpdated(updated) => Some(updated.conversation.conversation_id),
         ServerEvent::Error(_) => None,
     }
+}
+
+/// What is wrong with who was told of something that was carried out: `caller` did it, `observer` is in every
+/// conversation it concerns, `outside` are in none of them.
+pub fn wrong_audience(
+    who: Told,
+    caller: &UserId,
+    observer: &UserId,
+    outside: &[UserId],
+    told: &[(UserId, ServerEvent)],
+) -> Vec<String> {
+    let news = || told.iter().filter(|(_, event)| !matches!(event, ServerEvent::Ack(_)));
+    let is_wrong = |user: &UserId| match who {
+        Told::OnlyTheCaller => user != caller,
+        Told::Everybody | Told::Whoever => outside.contains(user),
+    };
+    let wrong = news().filter(|(user, _)| is_wrong(user));
+    let mut wrong: Vec<String> = wrong.map(|(user, event)| format!("{user} was told `{}`", event.name())).collect();
+    let expected: &[&UserId] = match who {
+        Told::Everybody => &[caller, observer],
+        Told::OnlyTheCaller => &[caller],
+        Told::Whoever => &[],
+    };
+    let missing = expected.iter().filter(|user| !news().any(|(told, _)| told == **user));
+    wrong.extend(missing.map(|user| format!("{user} was told nothing")));
+    wrong
 }
 
 /// What must not have been told when nothing happened: anything, but that the caller may learn that its own
@@ -360,6 +405,29 @@ mod tests {
         assert_eq!(listed_of_nobody(&Snapshot::default(), &after, &BTreeSet::new()).len(), 1);
         assert!(listed_of_nobody(&Snapshot::default(), &after, &BTreeSet::from([ID])).is_empty());
         assert!(listed_of_nobody(&after, &after, &BTreeSet::new()).is_empty());
+    }
+
+    #[test]
+    fn who_was_told_and_who_was_not_is_seen() {
+        let [ana, ben, eve]: [UserId; 3] = ["ana", "ben", "eve"].map(|name| name.parse().unwrap());
+        let deleted = || {
+            ServerEvent::Deleted(MessageDeleted {
+                conversation_id: ID,
+                message_id: ackscope_protocol::MessageId::from_uuid(Uuid::from_u128(2)),
+                mode: DeleteMode::Soft,
+            })
+        };
+        let said = |who, users: &[&UserId]| {
+            let told: Vec<_> = users.iter().map(|user| (UserId::clone(user), deleted())).collect();
+            wrong_audience(who, &ana, &ben, std::slice::from_ref(&eve), &told)
+        };
+        assert!(said(Told::Everybody, &[&ana, &ben]).is_empty());
+        assert_eq!(said(Told::Everybody, &[&ana]), ["ben was told nothing"]);
+        assert_eq!(said(Told::Everybody, &[&ana, &ben, &eve]), ["eve was told `message:deleted`"]);
+        assert!(said(Told::OnlyTheCaller, &[&ana]).is_empty());
+        assert_eq!(said(Told::OnlyTheCaller, &[&ana, &ben]), ["ben was told `message:deleted`"]);
+        assert!(said(Told::Whoever, &[]).is_empty());
+        assert_eq!(said(Told::Whoever, &[&eve]).len(), 1);
     }
 
     #[test]
