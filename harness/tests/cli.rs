@@ -297,3 +297,31 @@ fn wrong_words_are_wrong_usage() {
         assert_exit(&run(state.path(), args), 2);
     }
 }
+
+#[test]
+fn the_matrix_of_one_event_is_printed_and_ends_with_0() {
+    let state = state();
+    let output = run(state.path(), &["matrix", "--only", "conversation:leave", "--backend", "embedded"]);
+    assert_exit(&output, 0);
+    let said = stdout(&output);
+    for part in ["group  ", "conversation:leave  ", "✓ conversation:leave / the last one", " as expected; "] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    assert!(!said.contains('\x1b') && !said.contains("message:send"), "{said}");
+    assert_eq!(stderr(&output), "");
+
+    let output = run(state.path(), &["matrix", "--only", "conversation:leave", "--json"]);
+    assert_exit(&output, 0);
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["verdict"], "pass");
+    assert_eq!(report["cells"], report["as_expected"]);
+    assert_eq!(report["cells"], report["matrix"].as_array().unwrap().len());
+}
+
+#[test]
+fn the_matrix_of_no_event_names_the_nearest_one() {
+    let state = state();
+    let output = run(state.path(), &["matrix", "--only", "message:edti"]);
+    assert_exit(&output, 2);
+    assert!(stderr(&output).contains("did you mean `message:edit`?"), "{}", stderr(&output));
+}

@@ -207,10 +207,12 @@ be refused has to leave store, log, cache and search as they were, and nobody el
 The grid has a block for each kind, a row for each event and a column for each role; then come the
 boundaries, what is not as expected, and the totals.
 
+The worlds it is played in have limits of their own; those of the settings do not count here.
 Ends with 0 when everything is as expected, else with 1.")]
 pub(crate) struct MatrixArgs {
-    #[command(flatten)]
-    pub(crate) backend: BackendArgs,
+    /// Which backend to run on. `auto` takes what fits this machine, and says which and why.
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    pub(crate) backend: Option<BackendChoice>,
     /// Only the cells of this client event, such as message:edit.
     #[arg(long, value_name = "EVENT")]
     pub(crate) only: Option<String>,

@@ -2,11 +2,12 @@
 
 use std::io::{self, IsTerminal as _};
 
+use ackscope_harness::environment::Settings;
 use ackscope_harness::matrix::{self, Cell, MatrixError, MatrixOptions, Progress, grid};
 use ackscope_harness::report::paint::Paint;
 use ackscope_harness::scenario::problem::nearest;
 
-use super::args::MatrixArgs;
+use super::args::{MatrixArgs, load_settings};
 use super::{Exit, Outcome, Trouble, out, signals};
 
 /// Plays the cells, prints the grid, and says whether everything was as expected.
@@ -15,7 +16,7 @@ pub(crate) async fn matrix(args: MatrixArgs) -> Outcome {
         Some(event) => cells_of(event)?,
         None => matrix::cells(),
     };
-    let settings = args.backend.settings()?;
+    let settings = load_settings(Settings { backend: args.backend, ..Settings::default() })?;
     let shown = !args.json && io::stderr().is_terminal();
     let on_progress = |progress| {
         if shown {
