@@ -1,7 +1,5 @@
 //! The rule matrix, whole, on the embedded backend; and that it notices what is wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::collections::BTreeSet;
 
 use ackscope_harness::environment::{Addresses, BackendChoice};

@@ -216,13 +216,16 @@ pub type AskIn = Arc<dyn Fn(&Scene) -> Ask + Send + Sync>;
 pub type Look =
     Arc<dyn for<'a> Fn(&'a Stage, &'a Scene, &'a Value) -> BoxFuture<'a, Result<String, Failure>> + Send + Sync>;
 
+/// A point in business time that follows from the scene, in milliseconds since the Unix epoch.
+pub type TimeOf = Arc<dyn Fn(&Scene) -> i64 + Send + Sync>;
+
 /// The moment of business time a cell is played at.
 #[derive(Clone)]
 pub struct Moment {
     /// Not before this.
-    pub from_ms: Arc<dyn Fn(&Scene) -> i64 + Send + Sync>,
+    pub from_ms: TimeOf,
     /// The answer has to be there by then (inclusive), or the cell proves nothing and is played again.
-    pub until_ms: Option<Arc<dyn Fn(&Scene) -> i64 + Send + Sync>>,
+    pub until_ms: Option<TimeOf>,
 }
 
 /// A cell.
@@ -323,7 +326,7 @@ impl Cell {
     /// Plays it in the last moments before a point in business time: the answer is there by then (inclusive).
     #[must_use]
     pub fn just_before(self, until_ms: impl Fn(&Scene) -> i64 + Send + Sync + 'static) -> Self {
-        let until_ms: Arc<dyn Fn(&Scene) -> i64 + Send + Sync> = Arc::new(until_ms);
+        let until_ms: TimeOf = Arc::new(until_ms);
         let end = Arc::clone(&until_ms);
         let from_ms = Arc::new(move |scene: &Scene| end(scene) - LAST_MOMENTS_MS);
         Self { moment: Some(Moment { from_ms, until_ms: Some(until_ms) }), ..self }

@@ -115,7 +115,7 @@ fn block(in_grid: &InGrid<'_>, kind: ConversationKind, paint: Paint, out: &mut i
     if callers.is_empty() {
         return Ok(());
     }
-    let columns: String = callers.iter().map(|caller| format!("{:<CELL$}", caller.as_str())).collect();
+    let columns: String = callers.iter().map(|caller| filled(paint, Tone::Plain, caller.as_str(), CELL)).collect();
     let heading = format!("{}{columns}", filled(paint, Tone::Strong, kind.as_str(), LABEL));
     writeln!(out, "{}", heading.trim_end())?;
     for (number, row) in TABLE.iter().enumerate() {
