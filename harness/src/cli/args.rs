@@ -201,11 +201,11 @@ Examples:
   ackscope matrix --only message:edit      the cells of one event
   ackscope matrix --json | jq '.matrix[] | select(.as_expected | not)'
 
-A cell is one request: an event, by a role, in a kind of conversation, about an own or another's message;
-or one side of a boundary. What must come of it stands in a table; real connections ask. A cell that must
-be refused has to leave store, log, cache and search as they were, and nobody else may hear of it.
-The grid has a block for each kind, a row for each event and a column for each role; then come the
-boundaries, what is not as expected, and the totals.
+A cell is one request: an event, by a role, in a kind of conversation, about an own or another's
+message; or one side of a boundary. What must come of it stands in a table; real connections ask. A
+cell that must be refused has to leave store, log, cache and search as they were, and nobody else
+may hear of it. The grid has a block for each kind, a row for each event and a column for each role;
+then come the boundaries, what is not as expected, and the totals.
 
 The worlds it is played in have limits of their own; those of the settings do not count here.
 Ends with 0 when everything is as expected, else with 1.")]

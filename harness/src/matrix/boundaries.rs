@@ -948,11 +948,14 @@ fn payloads() -> Vec<Cell> {
     cells
 }
 
+/// What the look at a refusal says when it is the one for a conversation that does not exist.
+const AS_OF_NOTHING: &str = "as if it did not exist";
+
 /// A stranger hears of a conversation exactly what is said of one that does not exist (S1.4).
 fn strangers() -> Vec<Cell> {
     let of_act = |act: Act| {
         let scene = act.scene(ConversationKind::Group, Caller::Stranger, Some(Whose::Anothers));
-        let expected = Expected::RefusedAnd(NotFound, "in the words for what does not exist".to_owned());
+        let expected = Expected::RefusedAnd(NotFound, AS_OF_NOTHING.to_owned());
         let what = format!("{} / a stranger hears nothing", act.label());
         let cell = Cell::boundary(act.event(), &what, expected, scene, move |scene| act.ask(scene));
         Cell { name: what, ..cell }.looking(move |stage, scene, said| {
@@ -970,7 +973,7 @@ fn strangers() -> Vec<Cell> {
                     Err(error) => serde_json::to_value(error).unwrap_or_default(),
                 };
                 let is_same = of_unknown == *said;
-                Result::Ok(if is_same { "in the words for what does not exist" } else { "in other words" }.to_owned())
+                Result::Ok(if is_same { AS_OF_NOTHING } else { "in other words" }.to_owned())
             })
         })
     };

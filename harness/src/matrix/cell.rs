@@ -289,10 +289,11 @@ impl Cell {
         Self { leaves: Leaves::Nothing, ..self }
     }
 
-    /// What it asks for is so already.
+    /// What it asks for is so already, unless it is refused.
     #[must_use]
     pub fn leaving_the_same(self) -> Self {
-        Self { leaves: Leaves::TheSame, ..self }
+        let leaves = if self.expected.is_refused() { Leaves::Nothing } else { Leaves::TheSame };
+        Self { leaves, ..self }
     }
 
     /// Says what the answer holds.
