@@ -203,6 +203,8 @@ impl MessageChanges {
             let (conversation, _) =
                 messages.conversations.load(conversation_id).await.map_err(|error| refusal::store(&error))?;
             let entry = rules::participant(conversation.as_deref(), &caller.user)?;
+            // Before the overlay is read: what ends after this is in there.
+            let is_certain = !self.on_their_way.has(message_id);
             let pending = messages.tail.changes_of(conversation_id, Some(message_id));
             let raw = messages.find_raw(conversation_id, message_id).await?;
             let found = raw.clone().map(|raw| pending.apply(message_id, raw));
@@ -211,7 +213,7 @@ impl MessageChanges {
             let now = messages.clock.now();
             let what = rule(entry, &view, now)?;
             let change = MessageChange { message_id, conversation_id, by: caller.user.clone(), at: now, what };
-            let is_nothing = !self.on_their_way.has(message_id) && stored.is_same_after(&change);
+            let is_nothing = is_certain && stored.is_same_after(&change);
             Ok((raw.ok_or_else(refusal::not_found)?, change, is_nothing.then_some(view)))
         };
         let checked = tokio::time::timeout(self.time_left(caller), checking).await;
