@@ -55,6 +55,8 @@ enum Phase {
 struct Entry {
     tracked: Tracked,
     phase: Phase,
+    /// Where it stands, from `delivered` on.
+    known: Option<Known>,
     /// The connections that sent it; usually one.
     connections: Vec<Arc<Connection>>,
     /// Others that sent the same message meanwhile.
@@ -63,7 +65,7 @@ struct Entry {
 
 impl Entry {
     fn new(tracked: Tracked, phase: Phase) -> Self {
-        Self { tracked, phase, connections: Vec::new(), joined: Vec::new() }
+        Self { tracked, phase, known: None, connections: Vec::new(), joined: Vec::new() }
     }
 
     /// Whatever comes next is told to this connection too.
@@ -137,6 +139,7 @@ impl Acknowledgments {
             // Sent through another node, or before this one started.
             None => {
                 let mut entry = Entry::new(tracked.clone(), Phase::Delivered);
+                entry.known = Some(known);
                 entry.attach(connection);
                 entries.insert(tracked.message_id, entry);
             }
@@ -161,7 +164,15 @@ impl Acknowledgments {
             }
             Phase::Publishing | Phase::Delivered => {
                 let (tell, outcome) = oneshot::channel();
-                entry.joined.push(tell);
+                match entry.known {
+                    // Delivered since this attempt was checked: those who sent it before were told then.
+                    Some(known) => {
+                        self.tell_delivered(&entry.tracked, std::iter::once(connection.as_ref()), known);
+                        // The receiver is right here.
+                        let (Ok(()) | Err(_)) = tell.send(Ok(sent(&entry.tracked, known)));
+                    }
+                    None => entry.joined.push(tell),
+                }
                 Begun::Joined(outcome)
             }
         }
@@ -176,6 +187,7 @@ impl Acknowledgments {
     }
 
     fn deliver(&self, entry: &mut Entry, known: Known) {
+        entry.known.get_or_insert(known);
         if entry.phase != Phase::Delivered {
             entry.phase = Phase::Delivered;
             self.tell_delivered(&entry.tracked, entry.connections.iter().map(AsRef::as_ref), known);
@@ -342,6 +354,21 @@ mod tests {
         assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
         let Begun::Joined(outcome) = acknowledgments.begin(tracked(), &second) else { panic!("it is on its way") };
         acknowledgments.delivered(tracked().message_id, KNOWN);
+        assert_eq!(outcome.await.unwrap().unwrap().message_id, tracked().message_id);
+        acknowledgments.persisted(tracked().message_id, Some(KNOWN));
+        for connection in [first, second] {
+            assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
+        }
+    }
+
+    #[tokio::test]
+    async fn sending_again_just_when_it_is_delivered_hears_of_delivered_too() {
+        let acknowledgments = acknowledgments();
+        let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
+        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
+        // Between the check of the second attempt and its beginning.
+        acknowledgments.delivered(tracked().message_id, KNOWN);
+        let Begun::Joined(outcome) = acknowledgments.begin(tracked(), &second) else { panic!("it is delivered") };
         assert_eq!(outcome.await.unwrap().unwrap().message_id, tracked().message_id);
         acknowledgments.persisted(tracked().message_id, Some(KNOWN));
         for connection in [first, second] {
