@@ -60,13 +60,24 @@ impl Chromium {
         tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
         let (socket, _) = tokio_tungstenite::connect_async(&address).await.context("connecting to DevTools")?;
         let mut browser = Self { socket, session: None, last_id: 0, _process: process, _profile: profile };
-        let target = browser.command("Target.createTarget", json!({"url": url})).await?;
+        let target = browser.command("Target.createTarget", json!({"url": "about:blank"})).await?;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = browser.command("Target.attachToTarget", attach).await?;
         browser.session = Some(attached["sessionId"].as_str().context("a session")?.to_owned());
         // A page nobody looks at gets no keyboard otherwise.
         browser.command("Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await?;
+        browser.navigate(url).await?;
         Ok(browser)
+    }
+
+    /// Goes to `url`. Answered when the page has taken the place of the one before: an expression that is evaluated
+    /// while it does so is answered with an error.
+    async fn navigate(&mut self, url: &str) -> Result<()> {
+        let answer = self.command("Page.navigate", json!({"url": url})).await?;
+        match answer["errorText"].as_str() {
+            Some(reason) => bail!("{url}: {reason}"),
+            None => Ok(()),
+        }
     }
 
     /// The value of a JavaScript expression in the page.
