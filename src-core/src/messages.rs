@@ -91,8 +91,9 @@ impl Messages {
             Err(error) => return self.refuse(send, error),
         };
         match self.acknowledgments.begin(send.tracked.clone(), &send.connection) {
-            Begun::Joined(outcome) => return Admission::Joined(outcome),
             Begun::First => {}
+            Begun::Joined(outcome) => return Admission::Joined(outcome),
+            Begun::Delivered(sent) => return Admission::Decided(Ok(sent)),
         }
         let message_id = message.message_id;
         let payload = MessageSent {
@@ -139,8 +140,7 @@ impl Messages {
                 message.seq = position.offset;
                 let known = self.tail.insert(*message);
                 self.acknowledgments.delivered(message_id, known);
-                let Tracked { temp_id, .. } = send.tracked.clone();
-                Ok(ackscope_protocol::wire::Sent { temp_id, message_id, created_at: known.created_at })
+                Ok(send.tracked.sent(known))
             }
             Err(error) => {
                 let refusal = refusal::publish(&error);

@@ -32,6 +32,13 @@ pub struct Tracked {
     pub temp_id: TempId,
 }
 
+impl Tracked {
+    /// What the sender is answered once it is delivered.
+    pub fn sent(&self, known: Known) -> Sent {
+        Sent { temp_id: self.temp_id.clone(), message_id: self.message_id, created_at: known.created_at }
+    }
+}
+
 /// What [`Acknowledgments::begin`] found.
 #[derive(Debug)]
 pub enum Begun {
@@ -39,6 +46,8 @@ pub enum Begun {
     First,
     /// The same message is on its way already; its outcome comes here.
     Joined(oneshot::Receiver<SendOutcome>),
+    /// It was delivered since this attempt was checked.
+    Delivered(Sent),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +57,13 @@ enum Phase {
     /// The log did not answer in time; the sender was told `outcome_unknown`.
     Unknown,
     /// The sender was told `delivered`.
-    Delivered,
+    Delivered(Known),
 }
 
 #[derive(Debug)]
 struct Entry {
     tracked: Tracked,
     phase: Phase,
-    /// Where it stands, from `delivered` on.
-    known: Option<Known>,
     /// The connections that sent it; usually one.
     connections: Vec<Arc<Connection>>,
     /// Others that sent the same message meanwhile.
@@ -65,7 +72,7 @@ struct Entry {
 
 impl Entry {
     fn new(tracked: Tracked, phase: Phase) -> Self {
-        Self { tracked, phase, known: None, connections: Vec::new(), joined: Vec::new() }
+        Self { tracked, phase, connections: Vec::new(), joined: Vec::new() }
     }
 
     /// Whatever comes next is told to this connection too.
@@ -130,7 +137,7 @@ impl Acknowledgments {
     /// Tells `delivered` for a message that was delivered before this attempt, and `persisted` now or when it is.
     pub fn already(&self, tracked: &Tracked, connection: &Arc<Connection>, known: Known, tail: &Tail) -> Sent {
         let mut entries = self.entries.lock();
-        self.tell_delivered(tracked, std::iter::once(connection.as_ref()), known);
+        self.tell_delivered(tracked, [connection.as_ref()], known);
         // Asked under the lock: the overlay lets go of a message before its `persisted` is told.
         let is_persisted = tail.find(tracked.conversation_id, tracked.message_id).is_none();
         match entries.get_mut(&tracked.message_id) {
@@ -138,13 +145,12 @@ impl Acknowledgments {
             None if is_persisted => connection.emit(&ServerEvent::Ack(self.ack(tracked, AckState::Persisted))),
             // Sent through another node, or before this one started.
             None => {
-                let mut entry = Entry::new(tracked.clone(), Phase::Delivered);
-                entry.known = Some(known);
+                let mut entry = Entry::new(tracked.clone(), Phase::Delivered(known));
                 entry.attach(connection);
                 entries.insert(tracked.message_id, entry);
             }
         }
-        sent(tracked, known)
+        tracked.sent(known)
     }
 
     /// An attempt is about to be published.
@@ -162,18 +168,15 @@ impl Acknowledgments {
                 entry.phase = Phase::Publishing;
                 Begun::First
             }
-            Phase::Publishing | Phase::Delivered => {
+            Phase::Publishing => {
                 let (tell, outcome) = oneshot::channel();
-                match entry.known {
-                    // Delivered since this attempt was checked: those who sent it before were told then.
-                    Some(known) => {
-                        self.tell_delivered(&entry.tracked, std::iter::once(connection.as_ref()), known);
-                        // The receiver is right here.
-                        let (Ok(()) | Err(_)) = tell.send(Ok(sent(&entry.tracked, known)));
-                    }
-                    None => entry.joined.push(tell),
-                }
+                entry.joined.push(tell);
                 Begun::Joined(outcome)
+            }
+            // Those who sent it before were told then.
+            Phase::Delivered(known) => {
+                self.tell_delivered(&entry.tracked, [connection.as_ref()], known);
+                Begun::Delivered(entry.tracked.sent(known))
             }
         }
     }
@@ -187,14 +190,14 @@ impl Acknowledgments {
     }
 
     fn deliver(&self, entry: &mut Entry, known: Known) {
-        entry.known.get_or_insert(known);
-        if entry.phase != Phase::Delivered {
-            entry.phase = Phase::Delivered;
-            self.tell_delivered(&entry.tracked, entry.connections.iter().map(AsRef::as_ref), known);
+        if matches!(entry.phase, Phase::Delivered(_)) {
+            return;
         }
+        entry.phase = Phase::Delivered(known);
+        self.tell_delivered(&entry.tracked, entry.connections.iter().map(AsRef::as_ref), known);
         for joined in entry.joined.drain(..) {
             // Nobody waits any more: the connection is gone.
-            let (Ok(()) | Err(_)) = joined.send(Ok(sent(&entry.tracked, known)));
+            let (Ok(()) | Err(_)) = joined.send(Ok(entry.tracked.sent(known)));
         }
     }
 
@@ -215,7 +218,7 @@ impl Acknowledgments {
     pub fn rejected(&self, message_id: MessageId, error: &WireError, outcome_unknown: bool) {
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(&message_id) else { return };
-        if entry.phase == Phase::Delivered {
+        if matches!(entry.phase, Phase::Delivered(_)) {
             // The reader of the log was faster than the answer that got lost: it is delivered.
             return;
         }
@@ -262,10 +265,6 @@ impl Acknowledgments {
     pub fn on_their_way(&self) -> usize {
         self.entries.lock().len()
     }
-}
-
-fn sent(tracked: &Tracked, known: Known) -> Sent {
-    Sent { temp_id: tracked.temp_id.clone(), message_id: tracked.message_id, created_at: known.created_at }
 }
 
 #[cfg(test)]
@@ -361,15 +360,15 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn sending_again_just_when_it_is_delivered_hears_of_delivered_too() {
+    #[test]
+    fn sending_again_just_when_it_is_delivered_hears_of_delivered_too() {
         let acknowledgments = acknowledgments();
         let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
         assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
         // Between the check of the second attempt and its beginning.
         acknowledgments.delivered(tracked().message_id, KNOWN);
-        let Begun::Joined(outcome) = acknowledgments.begin(tracked(), &second) else { panic!("it is delivered") };
-        assert_eq!(outcome.await.unwrap().unwrap().message_id, tracked().message_id);
+        let Begun::Delivered(sent) = acknowledgments.begin(tracked(), &second) else { panic!("it is delivered") };
+        assert_eq!(sent.message_id, tracked().message_id);
         acknowledgments.persisted(tracked().message_id, Some(KNOWN));
         for connection in [first, second] {
             assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
