@@ -141,7 +141,11 @@ impl Acknowledgments {
         // Asked under the lock: the overlay lets go of a message before its `persisted` is told.
         let is_persisted = tail.find(tracked.conversation_id, tracked.message_id).is_none();
         match entries.get_mut(&tracked.message_id) {
-            Some(entry) => entry.attach(connection),
+            Some(entry) => {
+                // Its publisher may just be about to say so, and would tell this connection a second time.
+                self.deliver(entry, known);
+                entry.attach(connection);
+            }
             None if is_persisted => connection.emit(&ServerEvent::Ack(self.ack(tracked, AckState::Persisted))),
             // Sent through another node, or before this one started.
             None => {
@@ -369,6 +373,20 @@ mod tests {
         acknowledgments.delivered(tracked().message_id, KNOWN);
         let Begun::Delivered(sent) = acknowledgments.begin(tracked(), &second) else { panic!("it is delivered") };
         assert_eq!(sent.message_id, tracked().message_id);
+        acknowledgments.persisted(tracked().message_id, Some(KNOWN));
+        for connection in [first, second] {
+            assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
+        }
+    }
+
+    #[test]
+    fn sending_again_just_before_it_is_told_delivered_hears_of_delivered_once() {
+        let (acknowledgments, tail) = (acknowledgments(), tail());
+        let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
+        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
+        // The overlay has it, and the publisher is just about to say so.
+        acknowledgments.already(&tracked(), &second, KNOWN, &tail);
+        acknowledgments.delivered(tracked().message_id, KNOWN);
         acknowledgments.persisted(tracked().message_id, Some(KNOWN));
         for connection in [first, second] {
             assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
