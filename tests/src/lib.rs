@@ -10,4 +10,6 @@ pub mod people;
 
 pub mod contract;
 
+pub mod servers;
+
 pub mod screen;

@@ -13,6 +13,11 @@ use uuid::Uuid;
 
 /// Somewhere a cache keeps its entries.
 pub trait CachePlace: Send + Sync + Sized {
+    /// Whether there is such a place on this machine; says it in the summary when not.
+    fn is_available() -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
     /// A fresh one.
     fn fresh() -> impl Future<Output = Self> + Send;
 

@@ -17,6 +17,11 @@ use super::{PATIENCE, eventually};
 
 /// Somewhere a log keeps its records.
 pub trait LogPlace: Send + Sync + Sized {
+    /// Whether there is such a place on this machine; says it in the summary when not.
+    fn is_available() -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
     /// A fresh one.
     fn fresh() -> impl Future<Output = Self> + Send;
 
