@@ -1,7 +1,6 @@
 //! World and control server together, as `ackscope serve` and the desktop shell start them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use ackscope_protocol::{UserId, WireError, control};
 use tokio::task::JoinHandle;
 
 use crate::control::{ControlError, ControlServer, PlayTour};
-use crate::environment::{Addresses, BackendChoice};
+use crate::environment::EnvironmentOptions;
 use crate::recorder::EVENTS_MAX;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError, WorldOptions};
@@ -30,18 +29,14 @@ const TOUR_STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a host is started.
 pub struct HostOptions {
-    /// Which backend.
-    pub backend: BackendChoice,
-    /// Addresses that were given for `external`.
-    pub addresses: Addresses,
+    /// The backend.
+    pub environment: EnvironmentOptions,
     /// Where the chat service listens. Loopback and a free port by default; whoever binds it elsewhere lets
     /// others try tokens.
     pub chat: SocketAddr,
     /// Where the interface is served; absent: on loopback at a free port. Whoever binds it elsewhere sends the
     /// interface's token over that network in the clear.
     pub ui: Option<SocketAddr>,
-    /// Where the embedded files stay from run to run; absent: they go with the run.
-    pub data: Option<PathBuf>,
     /// Limits of the socket service.
     pub limits: Limits,
     /// What happens to messages with media while the media service does not answer.
@@ -62,11 +57,9 @@ pub struct HostOptions {
 impl Default for HostOptions {
     fn default() -> Self {
         Self {
-            backend: BackendChoice::default(),
-            addresses: Addresses::default(),
+            environment: EnvironmentOptions::default(),
             chat: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ui: None,
-            data: None,
             limits: Limits::default(),
             unverified_media: WhenMediaIsDown::default(),
             users: FIRST_USERS.iter().filter_map(|name| name.parse().ok()).collect(),
@@ -83,10 +76,9 @@ impl Default for HostOptions {
 impl std::fmt::Debug for HostOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HostOptions")
-            .field("backend", &self.backend)
+            .field("environment", &self.environment)
             .field("chat", &self.chat)
             .field("ui", &self.ui)
-            .field("data", &self.data)
             .field("users", &self.users)
             .field("play_tour", &self.play_tour)
             .finish_non_exhaustive()
@@ -134,10 +126,8 @@ impl Host {
     /// what it did so far.
     pub async fn start(options: HostOptions) -> Result<Self, HostError> {
         let world = World::start(WorldOptions {
-            backend: options.backend,
-            addresses: options.addresses,
+            environment: options.environment,
             chat: options.chat,
-            data: options.data,
             token_key: options.token_key,
             limits: options.limits,
             unverified_media: options.unverified_media,

@@ -19,7 +19,7 @@ use ackscope_protocol::{Timestamp, UserId};
 use futures_util::future::join_all;
 use parking_lot::RwLock;
 
-use crate::environment::{Addresses, BackendChoice, Environment, EnvironmentError, EnvironmentOptions};
+use crate::environment::{Environment, EnvironmentError, EnvironmentOptions};
 use crate::recorder::{EVENTS_MAX, PROBE_QUEUE, Recorder};
 use crate::services::{ServiceError, SimulatedServices};
 use crate::users::{ConnectOptions, SimulatedUser, UserError};
@@ -38,14 +38,10 @@ const USERS_MAX: usize = 1_000;
 /// How a world is started.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
-    /// Which backend.
-    pub backend: BackendChoice,
-    /// Addresses that were given for `external`.
-    pub addresses: Addresses,
+    /// The backend.
+    pub environment: EnvironmentOptions,
     /// Where the chat service listens; port 0 takes a free one.
     pub chat: SocketAddr,
-    /// Where the embedded files stay; absent: they go with the run.
-    pub data: Option<std::path::PathBuf>,
     /// The key tokens are signed with; absent: one for this run.
     pub token_key: Option<TokenKey>,
     /// Limits of the socket service.
@@ -59,10 +55,8 @@ pub struct WorldOptions {
 impl Default for WorldOptions {
     fn default() -> Self {
         Self {
-            backend: BackendChoice::default(),
-            addresses: Addresses::default(),
+            environment: EnvironmentOptions::default(),
             chat: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            data: None,
             token_key: None,
             limits: Limits::default(),
             unverified_media: WhenMediaIsDown::default(),
@@ -157,23 +151,32 @@ impl World {
         let clock = Clock::default();
         let recorder = Recorder::new(options.events_max);
         let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
-        let environment_options =
-            EnvironmentOptions { choice: options.backend, addresses: options.addresses, data: options.data };
-        let environment = Environment::start(environment_options, &clock).await?;
-        let backend = environment.backend().cloned().ok_or(WorldError::Ended)?;
-        let services = SimulatedServices::start(&clock, environment.kept_folder()).await?;
-        let node = Node::start(NodeOptions {
-            name: "node-1".to_owned(),
-            listen: options.chat,
-            backend: backend.clone(),
-            clients: services.clients(options.unverified_media)?,
-            clock: clock.clone(),
-            probe: recorder.probe(PROBE_QUEUE),
-            token_key: token_key.clone(),
-            limits: options.limits,
-            roles: Roles::default(),
-        })
-        .await?;
+        let environment = Environment::start(options.environment, &clock).await?;
+        let furnished = async {
+            let backend = environment.backend().cloned().ok_or(WorldError::Ended)?;
+            let services = SimulatedServices::start(&clock, environment.kept_folder()).await?;
+            let node = Node::start(NodeOptions {
+                name: "node-1".to_owned(),
+                listen: options.chat,
+                backend: backend.clone(),
+                clients: services.clients(options.unverified_media)?,
+                clock: clock.clone(),
+                probe: recorder.probe(PROBE_QUEUE),
+                token_key: token_key.clone(),
+                limits: options.limits,
+                roles: Roles::default(),
+            })
+            .await?;
+            Ok::<_, WorldError>((backend, services, node))
+        };
+        let (backend, services, node) = match furnished.await {
+            Ok(furnished) => furnished,
+            Err(error) => {
+                // What the environment made on servers and in containers does not go by itself.
+                environment.shutdown().await;
+                return Err(error);
+            }
+        };
         Ok(Self {
             recorder,
             clock,

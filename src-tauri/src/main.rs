@@ -140,15 +140,13 @@ fn host_options(args: Args) -> Result<HostOptions, ShellError> {
     let settings = Settings::load(flags, &folder, variable)?;
     let default = HostOptions::default();
     Ok(HostOptions {
-        backend: settings.backend.unwrap_or_default(),
-        addresses: settings.addresses,
+        environment: settings.environment(),
         chat: settings.chat.unwrap_or(default.chat),
         ui: settings.ui,
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
         // Kept files have a history of their own; the tour would write into it with every start.
         play_tour: !args.no_tour && settings.data.is_none(),
-        data: settings.data,
         // The machine's own, so that clients outside can join with `ackscope token`.
         token_key: Some(load_or_create_token_key(&token_key_path(variable)?)?),
         ..default

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackscope_core::limits::Limits;
-use ackscope_harness::environment::BackendChoice;
+use ackscope_harness::environment::EnvironmentOptions;
 use ackscope_harness::users::SimulatedUser;
 use ackscope_harness::world::{World, WorldOptions};
 use ackscope_protocol::text::MessageText;
@@ -35,7 +35,7 @@ pub async fn world() -> World {
 
 /// An embedded world without users, with these limits.
 pub async fn world_with(limits: Limits) -> World {
-    let options = WorldOptions { backend: BackendChoice::Embedded, limits, ..WorldOptions::default() };
+    let options = WorldOptions { environment: EnvironmentOptions::embedded(), limits, ..WorldOptions::default() };
     World::start(options).await.expect("a world")
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ackscope_harness::environment::EnvironmentOptions;
 use ackscope_harness::host::{Host, HostOptions};
 use ackscope_protocol::control::{
     BackendKind, CONTROL_PATH, CONTROL_VERSION, Command, CommandAnswer, TRACE_BATCH_MAX, ToHarness, ToInterface,
@@ -23,7 +24,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use uuid::Uuid;
 
 async fn host() -> Host {
-    Host::start(HostOptions::default()).await.unwrap()
+    Host::start(HostOptions { environment: EnvironmentOptions::embedded(), ..HostOptions::default() }).await.unwrap()
 }
 
 /// `127.0.0.1:port` of the interface, and the token.
@@ -330,11 +331,16 @@ async fn the_end_is_announced_and_leaves_nothing() {
     tokio::time::timeout(PATIENCE, shutting).await.unwrap().unwrap();
 }
 
+/// The embedded backend with files that stay.
+fn kept(data: &std::path::Path) -> EnvironmentOptions {
+    EnvironmentOptions { data: Some(data.to_owned()), ..EnvironmentOptions::embedded() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_files_bring_the_group_and_its_messages_back() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("runs");
-    let options = || HostOptions { data: Some(data.clone()), ..HostOptions::default() };
+    let options = || HostOptions { environment: kept(&data), ..HostOptions::default() };
     let first = Host::start(options()).await.unwrap();
     let second = Host::start(options()).await.unwrap_err().to_string();
     assert!(second.contains("in use"), "{second}");
@@ -367,13 +373,13 @@ async fn a_host_that_cannot_start_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("runs");
     for options in [
-        HostOptions { ui: Some(address), data: Some(data.clone()), ..HostOptions::default() },
-        HostOptions { chat: address, data: Some(data.clone()), ..HostOptions::default() },
+        HostOptions { ui: Some(address), environment: kept(&data), ..HostOptions::default() },
+        HostOptions { chat: address, environment: kept(&data), ..HostOptions::default() },
     ] {
         let error = Host::start(options).await.unwrap_err();
         assert!(!error.is_usage() && error.to_string().contains(&address.to_string()), "{error}");
     }
-    let options = HostOptions { data: Some(data), group: Title::new("Other").ok(), ..HostOptions::default() };
+    let options = HostOptions { environment: kept(&data), group: Title::new("Other").ok(), ..HostOptions::default() };
     tokio::time::timeout(Duration::from_secs(20), Host::start(options)).await.unwrap().unwrap().shutdown().await;
 }
 

@@ -13,7 +13,7 @@ use ackscope_protocol::ErrorCode;
 use ackscope_protocol::wire::{Request as _, SendMessage};
 
 fn embedded() -> MatrixOptions {
-    MatrixOptions { backend: BackendChoice::Embedded, ..MatrixOptions::default() }
+    MatrixOptions { environment: EnvironmentOptions::embedded(), ..MatrixOptions::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ackscope_core::media::WhenMediaIsDown;
-use ackscope_harness::environment::BackendChoice;
+use ackscope_harness::environment::EnvironmentOptions;
 use ackscope_harness::services::ServiceFault;
 use ackscope_harness::users::SimulatedUser;
 use ackscope_harness::world::{World, WorldOptions};
@@ -128,7 +128,7 @@ async fn media_that_could_not_be_checked_is_checked_after_recovery() {
 #[tokio::test]
 async fn the_setting_makes_unverified_media_a_rejection() {
     let options = WorldOptions {
-        backend: BackendChoice::Embedded,
+        environment: EnvironmentOptions::embedded(),
         limits: patient_limits(),
         unverified_media: WhenMediaIsDown::Reject,
         ..WorldOptions::default()

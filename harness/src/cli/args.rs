@@ -2,8 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use ackscope_harness::environment::{BackendChoice, Settings, parse_limit};
+use ackscope_harness::environment::containers::Progress;
+use ackscope_harness::environment::{
+    Addresses, BackendChoice, EnvironmentOptions, ImageNames, Namespace, Settings, parse_limit,
+};
 use ackscope_harness::scenario::period::Period;
 use ackscope_protocol::UserId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +69,38 @@ pub(crate) struct BackendArgs {
     /// Which backend to run on. `auto` takes what fits this machine, and says which and why.
     #[arg(long, value_enum, value_name = "BACKEND")]
     pub(crate) backend: Option<BackendChoice>,
+    /// MongoDB for `external`, such as mongodb://user:password@host:27017/?replicaSet=rs0. A password is safer in the
+    /// environment (ACKSCOPE_MONGODB_URI), where other users of the machine do not see it.
+    #[arg(long, value_name = "URI", hide_short_help = true)]
+    pub(crate) mongodb_uri: Option<String>,
+    /// Redis for `external`, such as redis://host:6379/0, with TLS rediss:// (ACKSCOPE_REDIS_URL).
+    #[arg(long, value_name = "URL", hide_short_help = true)]
+    pub(crate) redis_url: Option<String>,
+    /// Kafka for `external`, such as host:9092,host2:9092 or sasl_plaintext://user:password@host:9092
+    /// (ACKSCOPE_KAFKA_BROKERS).
+    #[arg(long, value_name = "BROKERS", hide_short_help = true)]
+    pub(crate) kafka_brokers: Option<String>,
+    /// What database, cache keys and topics on `external` servers are called by. They stay after the run; without it
+    /// each run has a name of its own and removes what it made (ACKSCOPE_NAMESPACE).
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub(crate) namespace: Option<Namespace>,
+    /// MongoDB's image for `containers` [default: mongo:8] (ACKSCOPE_MONGODB_IMAGE).
+    #[arg(long, value_name = "IMAGE", hide_short_help = true)]
+    pub(crate) mongodb_image: Option<String>,
+    /// Redis's image for `containers` [default: redis:8] (ACKSCOPE_REDIS_IMAGE).
+    #[arg(long, value_name = "IMAGE", hide_short_help = true)]
+    pub(crate) redis_image: Option<String>,
+    /// Kafka's image for `containers` [default: apache/kafka:4.1.0] (ACKSCOPE_KAFKA_IMAGE).
+    #[arg(long, value_name = "IMAGE", hide_short_help = true)]
+    pub(crate) kafka_image: Option<String>,
+    /// Let the containers run after the end, for a fast next start; `ackscope doctor --remove-kept` ends them.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) keep: bool,
+}
+
+/// Limits of the socket service.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct LimitArgs {
     /// Sets a limit of the socket service, such as events_per_sec=50; can be repeated. README.md lists them.
     #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = parse_limit)]
     pub(crate) limits: Vec<(&'static str, u64)>,
@@ -73,12 +109,27 @@ pub(crate) struct BackendArgs {
 impl BackendArgs {
     /// What the flags set.
     pub(crate) fn flags(&self) -> Settings {
-        Settings { backend: self.backend, limits: self.limits.iter().copied().collect(), ..Settings::default() }
+        Settings {
+            backend: self.backend,
+            addresses: Addresses {
+                mongodb_uri: self.mongodb_uri.clone(),
+                redis_url: self.redis_url.clone(),
+                kafka_brokers: self.kafka_brokers.clone(),
+            },
+            images: ImageNames {
+                mongodb: self.mongodb_image.clone(),
+                redis: self.redis_image.clone(),
+                kafka: self.kafka_image.clone(),
+            },
+            keep: self.keep.then_some(true),
+            namespace: self.namespace.clone(),
+            ..Settings::default()
+        }
     }
 
-    /// Flags, file and environment together.
-    pub(crate) fn settings(&self) -> Result<Settings, super::Trouble> {
-        load_settings(self.flags())
+    /// What the flags set, limits too.
+    pub(crate) fn flags_with(&self, limits: &LimitArgs) -> Settings {
+        Settings { limits: limits.limits.iter().copied().collect(), ..self.flags() }
     }
 }
 
@@ -86,6 +137,12 @@ impl BackendArgs {
 pub(crate) fn load_settings(flags: Settings) -> Result<Settings, super::Trouble> {
     let folder = std::env::current_dir()?;
     Settings::load(flags, &folder, |name| std::env::var_os(name)).map_err(super::Trouble::usage)
+}
+
+/// What an environment is made from; a slow start says how far it is, unless only machines listen.
+pub(crate) fn environment(settings: &Settings, silent: bool) -> EnvironmentOptions {
+    let progress = (!silent).then(|| Arc::new(super::out::note) as Progress);
+    EnvironmentOptions { progress, ..settings.environment() }
 }
 
 /// `ackscope run`
@@ -106,6 +163,8 @@ pub(crate) struct RunArgs {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// What is left to chance follows from this number [default: a new one, which the report names].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -152,6 +211,8 @@ a token, neither to the chat nor to the interface.")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Where the chat service listens; port 0 takes a free one [default: loopback, a free port].
     #[arg(long, value_name = "ADDR")]
     pub(crate) chat: Option<SocketAddr>,
@@ -210,9 +271,8 @@ then come the boundaries, what is not as expected, and the totals.
 The worlds it is played in have limits of their own; those of the settings do not count here.
 Ends with 0 when everything is as expected, else with 1.")]
 pub(crate) struct MatrixArgs {
-    /// Which backend to run on. `auto` takes what fits this machine, and says which and why.
-    #[arg(long, value_enum, value_name = "BACKEND")]
-    pub(crate) backend: Option<BackendChoice>,
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
     /// Only the cells of this client event, such as message:edit.
     #[arg(long, value_name = "EVENT")]
     pub(crate) only: Option<String>,
@@ -267,6 +327,8 @@ pub(crate) struct LoadArgs {
     /// What is left to chance follows from this number.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
     /// Load a server that runs already, such as http://127.0.0.1:4000; it must take this machine's tokens.
     #[arg(long, value_name = "URL", conflicts_with = "first_message")]
     pub(crate) target: Option<String>,
@@ -361,14 +423,13 @@ fn parse_share(text: &str) -> Result<f64, String> {
 pub(crate) struct DesktopArgs {
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 }
 
 /// `ackscope node`
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
-    /// Folder for the embedded files.
-    #[arg(long)]
-    pub(crate) data: Option<PathBuf>,
     /// Address of the media service.
     #[arg(long, value_name = "URL")]
     pub(crate) media: Option<String>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::args::DesktopArgs;
+use super::args::{DesktopArgs, load_settings};
 use super::serve::serve_with;
 use super::{Exit, Outcome};
 
@@ -13,13 +13,11 @@ const APP: &str = if cfg!(windows) { "ackscope-desktop.exe" } else { "ackscope-d
 
 /// Opens the app, or serves the interface and says why.
 pub(crate) async fn desktop(args: DesktopArgs) -> Outcome {
-    let settings = args.backend.settings()?;
+    let settings = load_settings(args.backend.flags_with(&args.limits))?;
     let why = match (app(), has_display()) {
         (Some(app), true) => {
             let mut command = tokio::process::Command::new(&app);
-            if let Some(backend) = settings.backend {
-                command.env("ACKSCOPE_BACKEND", backend.as_str());
-            }
+            command.envs(settings.variables());
             let status = command.status().await.with_context(|| format!("{} could not be started", app.display()))?;
             return Ok(if status.success() { Exit::Pass } else { Exit::Inconclusive });
         }

@@ -50,7 +50,7 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> Outcome {
 
 /// Opens the embedded backend in a folder of its own and closes it again: tables are written and read for it.
 async fn embedded() -> Finding {
-    let options = EnvironmentOptions { choice: BackendChoice::Embedded, ..EnvironmentOptions::default() };
+    let options = EnvironmentOptions::embedded();
     match Environment::start(options, &Clock::default()).await {
         Ok(environment) => {
             environment.shutdown().await;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use ackscope_core::token::TokenKey;
-use ackscope_harness::environment::{load_or_create_token_key, token_key_path};
+use ackscope_harness::environment::{Infrastructure, load_or_create_token_key, token_key_path};
 use ackscope_harness::load::LoadError;
 use ackscope_harness::load::first::{FirstMessage, first_message};
 use ackscope_harness::load::generator::{Crowd, Generator, RoundPlan, RoundProgress};
@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::args::{Arrivals, LoadArgs};
+use super::args::{Arrivals, BackendArgs, LoadArgs, environment, load_settings};
 use super::{Exit, Outcome, Trouble, out, signals};
 
 /// The rate the search for the limit begins with.
@@ -63,7 +63,7 @@ async fn measure(args: &LoadArgs) -> Outcome {
         }
         return Ok(Exit::Pass);
     }
-    let (server, token_key) = start(args).await?;
+    let (server, token_key, infrastructure) = start(args).await?;
     let crowd = Crowd { users: args.users, group_size: args.group_size };
     let mut generator = Generator::connect(server.chat_url(), &token_key, crowd).await?;
     let outcome = if args.find_limit {
@@ -85,6 +85,9 @@ async fn measure(args: &LoadArgs) -> Outcome {
     };
     generator.disconnect().await;
     server.shutdown().await?;
+    if let Some(infrastructure) = infrastructure {
+        infrastructure.shutdown().await;
+    }
     outcome
 }
 
@@ -110,10 +113,11 @@ pub(crate) fn verdict(report: &RoundReport) -> Exit {
     }
 }
 
-async fn start(args: &LoadArgs) -> Result<(Server, TokenKey), Trouble> {
+/// The server, its key, and what it stands on, which is ended after it.
+async fn start(args: &LoadArgs) -> Result<(Server, TokenKey, Option<Infrastructure>), Trouble> {
     if let Some(chat_url) = &args.target {
         let key = load_or_create_token_key(&token_key_path(|name| std::env::var_os(name))?)?;
-        return Ok((Server::Elsewhere { chat_url: chat_url.clone() }, key));
+        return Ok((Server::Elsewhere { chat_url: chat_url.clone() }, key, None));
     }
     let key = TokenKey::generate();
     let server = if args.same_process {
@@ -121,9 +125,35 @@ async fn start(args: &LoadArgs) -> Result<(Server, TokenKey), Trouble> {
         // A runtime cannot be started and waited for from within another one's task.
         tokio::task::spawn_blocking(move || Server::threads(for_server)).await??
     } else {
-        Server::process(&own_program()?, &key, &NodeSettings::default()).await?
+        let (server, infrastructure) = server_on(&args.backend, &key, args.json).await?;
+        return Ok((server, key, Some(infrastructure)));
     };
-    Ok((server, key))
+    Ok((server, key, None))
+}
+
+/// A server in a process of its own, on the backend that the settings ask for.
+pub(crate) async fn server_on(
+    backend: &BackendArgs,
+    key: &TokenKey,
+    silent: bool,
+) -> Result<(Server, Infrastructure), Trouble> {
+    let settings = load_settings(backend.flags())?;
+    let infrastructure = Infrastructure::start(environment(&settings, silent)).await;
+    let infrastructure = infrastructure.map_err(|error| match error.is_usage() {
+        true => Trouble::usage(error),
+        false => Trouble::environment(error),
+    })?;
+    if !silent {
+        out::note(infrastructure.reason());
+    }
+    let node = NodeSettings { variables: infrastructure.variables(), ..NodeSettings::default() };
+    match Server::process(&own_program()?, key, &node).await {
+        Ok(server) => Ok((server, infrastructure)),
+        Err(error) => {
+            infrastructure.shutdown().await;
+            Err(Trouble::environment(error))
+        }
+    }
 }
 
 /// This program, to start it once more.

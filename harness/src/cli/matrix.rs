@@ -2,12 +2,11 @@
 
 use std::io::{self, IsTerminal as _};
 
-use ackscope_harness::environment::Settings;
 use ackscope_harness::matrix::{self, Cell, MatrixError, MatrixOptions, Progress, grid};
 use ackscope_harness::report::paint::Paint;
 use ackscope_harness::scenario::problem::nearest;
 
-use super::args::{MatrixArgs, load_settings};
+use super::args::{MatrixArgs, environment, load_settings};
 use super::{Exit, Outcome, Trouble, out, signals};
 
 /// Plays the cells, prints the grid, and says whether everything was as expected.
@@ -16,18 +15,14 @@ pub(crate) async fn matrix(args: MatrixArgs) -> Outcome {
         Some(event) => cells_of(event)?,
         None => matrix::cells(),
     };
-    let settings = load_settings(Settings { backend: args.backend, ..Settings::default() })?;
+    let settings = load_settings(args.backend.flags())?;
     let shown = !args.json && io::stderr().is_terminal();
     let on_progress = |progress| {
         if shown {
             out::note(&said(progress));
         }
     };
-    let options = MatrixOptions {
-        backend: settings.backend.unwrap_or_default(),
-        addresses: settings.addresses,
-        ..MatrixOptions::default()
-    };
+    let options = MatrixOptions { environment: environment(&settings, args.json), ..MatrixOptions::default() };
     let playing = matrix::play(cells, &options, on_progress);
     tokio::pin!(playing);
     let report = tokio::select! {

@@ -5,6 +5,7 @@
 //! answered with one line of JSON: how the node is.
 
 use ackscope_core::token::{KEY_BYTES, TokenKey};
+use ackscope_harness::environment::Settings;
 use ackscope_harness::load::server::{BareNode, FIGURES, NodeSettings, ReadyLine};
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
@@ -17,8 +18,10 @@ pub(crate) async fn node(args: NodeArgs) -> Outcome {
     let mut stdin = BufReader::new(tokio::io::stdin());
     let mut line = String::new();
     stdin.read_line(&mut line).await?;
-    let NodeArgs { data, media, search, limits } = args;
-    let settings = NodeSettings { data, media, search, limits };
+    let NodeArgs { media, search, limits } = args;
+    // What it runs on comes in the environment alone: whoever starts it has read the settings.
+    let environment = Settings::from_variables(|name| std::env::var_os(name))?.environment();
+    let settings = NodeSettings { environment, media, search, limits, ..NodeSettings::default() };
     let node = BareNode::start(key(line.trim())?, settings).await?;
     out::json(&ReadyLine { chat: node.chat_url() })?;
     let ended = tokio::select! {

@@ -11,7 +11,7 @@ use ackscope_harness::scenario::{self, RunOptions, RunReport, Scenario, StepResu
 use ackscope_harness::world::{World, WorldOptions};
 use serde_json::json;
 
-use super::args::RunArgs;
+use super::args::{RunArgs, environment, load_settings};
 use super::check::{print_wrong, problems_json, read_all};
 use super::{Exit, Outcome, Trouble, out, signals};
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
         }
         return Ok(Exit::Usage);
     }
-    let settings = args.backend.settings()?;
+    let settings = load_settings(args.backend.flags_with(&args.limits))?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
     let mut reports = Vec::new();
     for scenario in &scenarios {
@@ -63,8 +63,7 @@ async fn run_one(
     silent: bool,
 ) -> Result<Option<RunReport>, Trouble> {
     let options = WorldOptions {
-        backend: settings.backend.unwrap_or_default(),
-        addresses: settings.addresses,
+        environment: environment(settings, silent),
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
         ..WorldOptions::default()

@@ -7,7 +7,7 @@ use ackscope_harness::host::{Host, HostOptions};
 use ackscope_protocol::control::BackendKind;
 use serde::Serialize;
 
-use super::args::{ServeArgs, load_settings};
+use super::args::{ServeArgs, environment, load_settings};
 use super::{Exit, Outcome, Trouble, out, signals};
 
 /// What `--json` prints when ready.
@@ -20,7 +20,7 @@ struct Ready<'a> {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn serve(args: ServeArgs) -> Outcome {
-    let flags = Settings { chat: args.chat, ui: args.ui, data: args.data, ..args.backend.flags() };
+    let flags = Settings { chat: args.chat, ui: args.ui, data: args.data, ..args.backend.flags_with(&args.limits) };
     serve_with(load_settings(flags)?, args.json, None).await
 }
 
@@ -28,13 +28,11 @@ pub(crate) async fn serve(args: ServeArgs) -> Outcome {
 pub(crate) async fn serve_with(settings: Settings, json: bool, why: Option<&str>) -> Outcome {
     let key_file = token_key_path(|name| std::env::var_os(name))?;
     let options = HostOptions {
-        backend: settings.backend.unwrap_or_default(),
-        addresses: settings.addresses,
+        environment: environment(&settings, json),
         chat: settings.chat.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         ui: settings.ui,
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
-        data: settings.data,
         token_key: Some(load_or_create_token_key(&key_file)?),
         ..HostOptions::default()
     };

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ackscope_protocol::control::BackendKind;
-
-use super::{Addresses, EnvironmentError};
+use super::settings::variable_of;
+use super::{Addresses, EnvironmentError, ServerAddresses};
 
 /// Which backend is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -55,34 +54,81 @@ impl FromStr for BackendChoice {
     }
 }
 
-/// The backend to take, and why.
-pub(super) fn decide(choice: BackendChoice, addresses: Addresses) -> Result<(BackendKind, String), EnvironmentError> {
-    let reason = match choice {
-        BackendChoice::Embedded => "embedded: it was asked for".to_owned(),
-        BackendChoice::Auto => match addresses.names().as_slice() {
-            [] => "embedded: asked for auto, and this version has no other backend".to_owned(),
-            names => format!(
-                "embedded: asked for auto, and this version has no other backend; {} not used",
-                is_or_are(names)
-            ),
-        },
-        BackendChoice::Containers | BackendChoice::External => {
-            return Err(EnvironmentError::NotInThisVersion(choice));
-        }
-    };
-    Ok((BackendKind::Embedded, reason))
+/// What to take, and why, one sentence.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// One SQLite file and memory.
+    Embedded {
+        reason: String,
+    },
+    /// Real servers in containers. Whoever asked for `auto` gets `embedded` when they do not start.
+    Containers {
+        reason: String,
+        or_embedded: bool,
+    },
+    /// Real servers by address.
+    External {
+        addresses: ServerAddresses,
+        reason: String,
+    },
 }
 
-fn is_or_are(names: &[&str]) -> String {
-    match names {
-        [one] => format!("{one} is"),
-        many => format!("{} are", many.join(" and ")),
+/// Chooses (S2). `docker` is only asked when it matters: its version, or why it cannot be used.
+pub(super) async fn decide(
+    choice: BackendChoice,
+    addresses: &Addresses,
+    docker: impl Future<Output = Result<String, String>>,
+) -> Result<Decision, EnvironmentError> {
+    let external = |reason: &str| match addresses.complete() {
+        Ok(addresses) => Ok(Decision::External { addresses, reason: reason.to_owned() }),
+        Err(missing) => Err(EnvironmentError::MissingAddresses(
+            missing.into_iter().map(|name| (name, variable_of(name))).collect(),
+        )),
+    };
+    match choice {
+        BackendChoice::Embedded => Ok(Decision::Embedded { reason: "embedded: it was asked for".to_owned() }),
+        BackendChoice::Containers => {
+            Ok(Decision::Containers { reason: "containers: it was asked for".to_owned(), or_embedded: false })
+        }
+        BackendChoice::External => external("external: it was asked for"),
+        BackendChoice::Auto if !addresses.given().is_empty() => {
+            external("external: asked for auto, and addresses are given")
+        }
+        BackendChoice::Auto => Ok(match docker.await {
+            Ok(version) => Decision::Containers {
+                reason: format!("containers: asked for auto, and Docker {version} answers"),
+                or_embedded: true,
+            },
+            Err(why) => Decision::Embedded {
+                reason: format!("embedded: asked for auto, no addresses are given, and {why}"),
+            },
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all() -> Addresses {
+        Addresses {
+            mongodb_uri: Some("mongodb://host".to_owned()),
+            redis_url: Some("redis://host".to_owned()),
+            kafka_brokers: Some("host:9092".to_owned()),
+        }
+    }
+
+    async fn answers() -> Result<String, String> {
+        Ok("28.0".to_owned())
+    }
+
+    async fn is_stopped() -> Result<String, String> {
+        Err("Docker is stopped".to_owned())
+    }
+
+    async fn is_not_asked() -> Result<String, String> {
+        panic!("Docker does not matter here")
+    }
 
     #[test]
     fn choices_read_as_they_are_written() {
@@ -92,22 +138,33 @@ mod tests {
         assert!("Embedded".parse::<BackendChoice>().is_err());
     }
 
-    #[test]
-    fn auto_says_what_it_took_and_what_it_did_not_use() {
-        let (kind, reason) = decide(BackendChoice::Auto, Addresses::default()).unwrap();
-        assert_eq!(kind, BackendKind::Embedded);
-        assert!(reason.starts_with("embedded:"), "{reason}");
-        let addresses = Addresses { mongodb_uri: true, ..Addresses::default() };
-        let (_, reason) = decide(BackendChoice::Auto, addresses).unwrap();
-        assert!(reason.ends_with("ACKSCOPE_MONGODB_URI is not used"), "{reason}");
+    #[tokio::test]
+    async fn auto_takes_addresses_then_docker_then_what_is_always_there() {
+        let decision = decide(BackendChoice::Auto, &all(), is_not_asked()).await.unwrap();
+        assert!(matches!(decision, Decision::External { .. }), "{decision:?}");
+        let decision = decide(BackendChoice::Auto, &Addresses::default(), answers()).await.unwrap();
+        assert!(matches!(&decision, Decision::Containers { or_embedded: true, reason } if reason.contains("28.0")));
+        let decision = decide(BackendChoice::Auto, &Addresses::default(), is_stopped()).await.unwrap();
+        assert!(matches!(&decision, Decision::Embedded { reason } if reason.ends_with("Docker is stopped")));
     }
 
-    #[test]
-    fn what_does_not_exist_is_refused_as_wrong_usage() {
-        for choice in [BackendChoice::Containers, BackendChoice::External] {
-            let error = decide(choice, Addresses::default()).unwrap_err();
+    #[tokio::test]
+    async fn what_is_asked_for_is_taken() {
+        let decision = decide(BackendChoice::Embedded, &all(), is_not_asked()).await.unwrap();
+        assert!(matches!(decision, Decision::Embedded { .. }));
+        let decision = decide(BackendChoice::Containers, &all(), is_not_asked()).await.unwrap();
+        assert!(matches!(decision, Decision::Containers { or_embedded: false, .. }));
+    }
+
+    #[tokio::test]
+    async fn addresses_that_are_missing_are_named() {
+        let one = Addresses { redis_url: all().redis_url, ..Addresses::default() };
+        for choice in [BackendChoice::Auto, BackendChoice::External] {
+            let error = decide(choice, &one, is_not_asked()).await.unwrap_err();
             assert!(error.is_usage());
-            assert!(error.to_string().contains(choice.as_str()), "{error}");
+            let said = error.to_string();
+            assert!(said.contains("--mongodb-uri") && said.contains("ACKSCOPE_KAFKA_BROKERS"), "{said}");
+            assert!(!said.contains("redis"), "{said}");
         }
     }
 }

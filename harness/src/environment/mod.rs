@@ -1,7 +1,10 @@
-//! Which backend runs, where its files are, and what is removed afterwards (S2).
+//! Which backend runs, where its files or servers are, and what is removed afterwards (S2).
 
 mod choice;
+pub mod containers;
 mod files;
+mod namespace;
+mod servers;
 mod settings;
 mod token_key;
 
@@ -16,10 +19,18 @@ use ackscope_core::repositories::{ConversationRepository, MessageRepository, Par
 use ackscope_core::sqlite::EmbeddedError;
 use ackscope_protocol::control::BackendKind;
 
+use self::choice::Decision;
 pub use self::choice::{BackendChoice, UnknownBackend};
+use self::containers::{
+    ContainerImages, Containers, ContainersError, ContainersOptions, DockerStatus, Progress, docker_status,
+};
 pub use self::files::FilesError;
 use self::files::RunFiles;
-pub use self::settings::{Addresses, SETTINGS_FILE, Settings, SettingsError, parse_limit};
+pub use self::namespace::{Namespace, NamespaceError};
+pub use self::containers::ServerAddresses;
+pub use self::servers::{ServerProblem, ServerProblems};
+use self::servers::{Place, Servers};
+pub use self::settings::{Addresses, ImageNames, SETTINGS_FILE, Settings, SettingsError, parse_limit};
 pub use self::token_key::{TokenKeyError, load_or_create_token_key, token_key_path};
 
 /// How long the end waits for the last user of the backend to let go of it.
@@ -32,44 +43,212 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Why there is no environment.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
-    /// That backend cannot be had in this version.
-    #[error("the `{0}` backend does not exist in this version; use `--backend embedded` (or `auto`)")]
-    NotInThisVersion(BackendChoice),
+    /// `external` needs three addresses.
+    #[error("the `external` backend needs the address of every server; missing: {}", missing_text(.0))]
+    MissingAddresses(Vec<(&'static str, &'static str)>),
+    /// Real servers were asked for, and a folder for the embedded files.
+    #[error("`--data` keeps the files of the embedded backend; the `{}` backend has none", .0.as_str())]
+    NoFiles(BackendKind),
     /// Files could not be set up.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// The embedded backend could not be opened.
     #[error("the embedded backend could not be opened: {0}")]
     Backend(String),
+    /// The containers did not start.
+    #[error(transparent)]
+    Containers(#[from] ContainersError),
+    /// The servers cannot be used.
+    #[error(transparent)]
+    Servers(#[from] ServerProblems),
     /// A task of ours ended before it was done.
     #[error("setting the environment up was interrupted: {0}")]
     Interrupted(tokio::task::JoinError),
 }
 
+fn missing_text(missing: &[(&str, &str)]) -> String {
+    let each = |(name, variable): &(&str, &str)| format!("--{} (or {variable})", name.replace('_', "-"));
+    missing.iter().map(each).collect::<Vec<_>>().join(", ")
+}
+
 impl EnvironmentError {
     /// Whether the request was wrong (exit code 2), rather than the environment (exit code 3).
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::NotInThisVersion(_) | Self::Files(FilesError::NotADirectory(_)))
+        match self {
+            Self::MissingAddresses(_) | Self::NoFiles(_) | Self::Files(FilesError::NotADirectory(_)) => true,
+            Self::Servers(problems) => problems.0.iter().all(ServerProblem::is_usage),
+            Self::Containers(error) => error.is_usage(),
+            Self::Files(_) | Self::Backend(_) | Self::Interrupted(_) => false,
+        }
     }
 }
 
 /// What an environment is made from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct EnvironmentOptions {
     /// Which backend is asked for.
     pub choice: BackendChoice,
-    /// Addresses that were given for `external`.
-    pub addresses: Addresses,
     /// Where the embedded files stay from run to run; absent: a folder of their own that goes with the run.
     pub data: Option<PathBuf>,
+    /// The addresses of `external`.
+    pub addresses: Addresses,
+    /// The images of `containers` that are not the default.
+    pub images: ImageNames,
+    /// Whether containers stay for the next start.
+    pub keep: bool,
+    /// What everything of ours is called by on servers that others use; absent: a name of this run, and everything is
+    /// removed at the end.
+    pub namespace: Option<Namespace>,
+    /// Is told how far a slow start is, a line at a time; absent: nobody listens.
+    pub progress: Option<Progress>,
 }
 
-/// A backend that is ready, with the files it lives in.
+impl std::fmt::Debug for EnvironmentOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvironmentOptions")
+            .field("choice", &self.choice)
+            .field("data", &self.data)
+            .field("addresses", &self.addresses)
+            .field("images", &self.images)
+            .field("keep", &self.keep)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EnvironmentOptions {
+    /// The embedded backend, with files that go with the run.
+    pub fn embedded() -> Self {
+        Self { choice: BackendChoice::Embedded, ..Self::default() }
+    }
+
+    /// What containers are made from.
+    pub fn containers(&self) -> ContainersOptions {
+        let official = ContainerImages::default();
+        let ImageNames { mongodb, redis, kafka } = self.images.clone();
+        let images = ContainerImages {
+            mongodb: mongodb.unwrap_or(official.mongodb),
+            redis: redis.unwrap_or(official.redis),
+            kafka: kafka.unwrap_or(official.kafka),
+        };
+        let progress = self.progress.clone().unwrap_or_else(|| Arc::new(|_| {}));
+        ContainersOptions { images, keep: self.keep, progress }
+    }
+}
+
+/// What a backend stands on: nothing but this machine, containers, or servers that are there. For a backend in
+/// another process, which is told in [`Infrastructure::variables`].
+#[derive(Debug)]
+pub struct Infrastructure {
+    kind: BackendKind,
+    reason: String,
+    servers: Option<(ServerAddresses, Place)>,
+    containers: Option<Containers>,
+}
+
+impl Infrastructure {
+    /// Chooses, and starts containers where it chose them. Dropping this future undoes what it did.
+    pub async fn start(options: EnvironmentOptions) -> Result<Self, EnvironmentError> {
+        let docker = async {
+            match docker_status().await {
+                DockerStatus::Ready { version, .. } => Ok(version),
+                DockerStatus::Not(problem) => Err(problem.to_string()),
+            }
+        };
+        let embedded = |reason| Self { kind: BackendKind::Embedded, reason, servers: None, containers: None };
+        match choice::decide(options.choice, &options.addresses, docker).await? {
+            Decision::Embedded { reason } => Ok(embedded(reason)),
+            Decision::External { .. } if options.data.is_some() => {
+                Err(EnvironmentError::NoFiles(BackendKind::External))
+            }
+            Decision::External { addresses, reason } => Ok(Self {
+                kind: BackendKind::External,
+                reason,
+                servers: Some((addresses, Place::shared(options.namespace))),
+                containers: None,
+            }),
+            // A folder for files is a reason for the backend that has files.
+            Decision::Containers { or_embedded: true, .. } if options.data.is_some() => {
+                Ok(embedded("embedded: asked for auto, and `--data` keeps its files".to_owned()))
+            }
+            Decision::Containers { .. } if options.data.is_some() => {
+                Err(EnvironmentError::NoFiles(BackendKind::Containers))
+            }
+            Decision::Containers { reason, or_embedded } => {
+                let keep = options.keep;
+                match Containers::start(options.containers()).await {
+                    Ok(containers) => {
+                        // Kept containers may serve several runs, at the same time too.
+                        let place = if keep { Place::shared(options.namespace) } else { Place::alone() };
+                        let servers = Some((containers.addresses().clone(), place));
+                        Ok(Self { kind: BackendKind::Containers, reason, servers, containers: Some(containers) })
+                    }
+                    Err(error) if or_embedded => {
+                        tracing::warn!(%error, "containers cannot be had, taking the embedded backend");
+                        let why = error.to_string();
+                        let why = why.lines().next().unwrap_or_default();
+                        Ok(embedded(format!("embedded: asked for auto, and containers cannot be had: {why}")))
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Which backend stands on it.
+    pub fn kind(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// Why it was taken, one sentence.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Where the servers are, if there are any.
+    pub fn addresses(&self) -> Option<&ServerAddresses> {
+        self.servers.as_ref().map(|(addresses, _)| addresses)
+    }
+
+    /// The containers, if it is some.
+    pub fn containers(&self) -> Option<&Containers> {
+        self.containers.as_ref()
+    }
+
+    /// What another process of this program is given in its environment to run on it. Passwords go this way, which
+    /// other users of the machine cannot read, and not through its arguments.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let Some((addresses, place)) = &self.servers else {
+            return vec![("ACKSCOPE_BACKEND", BackendChoice::Embedded.as_str().to_owned())];
+        };
+        let mut variables = vec![
+            ("ACKSCOPE_BACKEND", BackendChoice::External.as_str().to_owned()),
+            ("ACKSCOPE_MONGODB_URI", addresses.mongodb_uri.clone()),
+            ("ACKSCOPE_REDIS_URL", addresses.redis_url.clone()),
+            ("ACKSCOPE_KAFKA_BROKERS", addresses.kafka_brokers.clone()),
+        ];
+        if place.is_shared && !place.is_removed {
+            variables.push(("ACKSCOPE_NAMESPACE", place.database.clone()));
+        }
+        variables
+    }
+
+    /// Ends what was started for it.
+    pub async fn shutdown(self) {
+        if let Some(containers) = self.containers {
+            containers.shutdown().await;
+        }
+    }
+}
+
+/// A backend that is ready, with the files or servers it lives in.
 pub struct Environment {
     kind: BackendKind,
     reason: String,
     backend: Option<Backend>,
     files: Option<RunFiles>,
+    servers: Option<Servers>,
+    containers: Option<Containers>,
 }
 
 impl std::fmt::Debug for Environment {
@@ -81,11 +260,32 @@ impl std::fmt::Debug for Environment {
 impl Environment {
     /// Chooses a backend and makes it ready. Dropping this future undoes what it did.
     pub async fn start(options: EnvironmentOptions, clock: &Clock) -> Result<Self, EnvironmentError> {
-        let (kind, reason) = choice::decide(options.choice, options.addresses)?;
+        let data = options.data.clone();
+        let Infrastructure { kind, reason, servers, containers } = Infrastructure::start(options).await?;
+        let Some((addresses, place)) = servers else { return Self::embedded(data, reason, clock).await };
+        match Servers::connect(&addresses, place, clock).await {
+            Ok(servers) => Ok(Self {
+                kind,
+                reason: format!("{reason}; {}", servers.describe()),
+                backend: Some(servers.backend()),
+                files: None,
+                servers: Some(servers),
+                containers,
+            }),
+            Err(error) => {
+                if let Some(containers) = containers {
+                    containers.shutdown().await;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn embedded(data: Option<PathBuf>, reason: String, clock: &Clock) -> Result<Self, EnvironmentError> {
         let clock = clock.clone();
         // Opening a database reads files; the sweep may remove many.
         let opening = tokio::task::spawn_blocking(move || {
-            let files = match options.data {
+            let files = match data {
                 Some(dir) => RunFiles::kept(&dir)?,
                 None => RunFiles::temporary()?,
             };
@@ -93,7 +293,14 @@ impl Environment {
             Ok::<_, EnvironmentError>((backend, files))
         });
         let (backend, files) = opening.await.map_err(EnvironmentError::Interrupted)??;
-        Ok(Self { kind, reason, backend: Some(backend), files: Some(files) })
+        Ok(Self {
+            kind: BackendKind::Embedded,
+            reason,
+            backend: Some(backend),
+            files: Some(files),
+            servers: None,
+            containers: None,
+        })
     }
 
     /// Which backend it is.
@@ -111,6 +318,11 @@ impl Environment {
         self.backend.as_ref()
     }
 
+    /// The containers it runs in, for faults.
+    pub fn containers(&self) -> Option<&Containers> {
+        self.containers.as_ref()
+    }
+
     /// The folder of its files, when it stays after the end.
     pub fn kept_folder(&self) -> Option<&Path> {
         self.files.as_ref().filter(|files| files.is_kept()).map(RunFiles::path)
@@ -124,6 +336,12 @@ impl Environment {
             if tokio::time::timeout(RELEASE_LIMIT, held.released()).await.is_err() {
                 tracing::warn!("the backend is still in use and is not waited for any longer");
             }
+        }
+        if let Some(servers) = self.servers.take() {
+            servers.shutdown().await;
+        }
+        if let Some(containers) = self.containers.take() {
+            containers.shutdown().await;
         }
         if let Some(files) = self.files.take() {
             let removing = tokio::task::spawn_blocking(move || files.remove());

@@ -10,41 +10,108 @@ use ackscope_core::media::WhenMediaIsDown;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::BackendChoice;
+use super::namespace::{Namespace, NamespaceError};
+use super::{BackendChoice, EnvironmentOptions, ServerAddresses};
 
 /// The name of the settings file, looked for in the current folder.
 pub const SETTINGS_FILE: &str = "ackscope.toml";
 
 /// What the file may set.
-const KEYS: [&str; 6] = ["backend", "chat", "data", "limits", "ui", "unverified_media"];
+const KEYS: [&str; 14] = [
+    "backend",
+    "chat",
+    "data",
+    "kafka_brokers",
+    "kafka_image",
+    "keep",
+    "limits",
+    "mongodb_image",
+    "mongodb_uri",
+    "namespace",
+    "redis_image",
+    "redis_url",
+    "ui",
+    "unverified_media",
+];
+const BACKEND: &str = "ACKSCOPE_BACKEND";
+const KEEP: &str = "ACKSCOPE_KEEP";
+const NAMESPACE: &str = "ACKSCOPE_NAMESPACE";
 /// The words of `unverified_media`.
 const UNVERIFIED_MEDIA: [(&str, WhenMediaIsDown); 2] =
     [("accept", WhenMediaIsDown::Accept), ("reject", WhenMediaIsDown::Reject)];
 /// How alike two words must be for one to be offered for the other (Jaro–Winkler, 0 to 1).
 const LIKENESS_MIN: f64 = 0.7;
 
-/// Which addresses of `external` are given; their values are not read in this version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The addresses of `external`; those that nobody gave are absent. They may hold passwords, so they are never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Addresses {
-    /// `ACKSCOPE_MONGODB_URI`.
-    pub mongodb_uri: bool,
-    /// `ACKSCOPE_REDIS_URL`.
-    pub redis_url: bool,
-    /// `ACKSCOPE_KAFKA_BROKERS`.
-    pub kafka_brokers: bool,
+    /// `mongodb://` or `mongodb+srv://`.
+    pub mongodb_uri: Option<String>,
+    /// `redis://` or `rediss://`.
+    pub redis_url: Option<String>,
+    /// `host:port,host:port`, or `sasl_ssl://user:password@host:port,…`.
+    pub kafka_brokers: Option<String>,
+}
+
+impl std::fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Addresses").field(&self.given()).finish()
+    }
 }
 
 impl Addresses {
-    /// The names of those that are given.
-    pub fn names(self) -> Vec<&'static str> {
+    fn each(&self) -> [(&'static str, &Option<String>); 3] {
         [
-            (self.mongodb_uri, "ACKSCOPE_MONGODB_URI"),
-            (self.redis_url, "ACKSCOPE_REDIS_URL"),
-            (self.kafka_brokers, "ACKSCOPE_KAFKA_BROKERS"),
+            ("mongodb_uri", &self.mongodb_uri),
+            ("redis_url", &self.redis_url),
+            ("kafka_brokers", &self.kafka_brokers),
         ]
-        .into_iter()
-        .filter_map(|(given, name)| given.then_some(name))
-        .collect()
+    }
+
+    /// The names of those that are given, as the settings file spells them.
+    pub fn given(&self) -> Vec<&'static str> {
+        self.each().into_iter().filter(|(_, address)| address.is_some()).map(|(name, _)| name).collect()
+    }
+
+    /// All three, or the names of those that are missing.
+    pub fn complete(&self) -> Result<ServerAddresses, Vec<&'static str>> {
+        match (&self.mongodb_uri, &self.redis_url, &self.kafka_brokers) {
+            (Some(mongodb_uri), Some(redis_url), Some(kafka_brokers)) => Ok(ServerAddresses {
+                mongodb_uri: mongodb_uri.clone(),
+                redis_url: redis_url.clone(),
+                kafka_brokers: kafka_brokers.clone(),
+            }),
+            _ => Err(self.each().into_iter().filter(|(_, address)| address.is_none()).map(|(name, _)| name).collect()),
+        }
+    }
+
+    fn or(self, others: Self) -> Self {
+        Self {
+            mongodb_uri: self.mongodb_uri.or(others.mongodb_uri),
+            redis_url: self.redis_url.or(others.redis_url),
+            kafka_brokers: self.kafka_brokers.or(others.kafka_brokers),
+        }
+    }
+}
+
+/// Images of `containers` that are not the default, such as those of a company's mirror.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageNames {
+    /// MongoDB's.
+    pub mongodb: Option<String>,
+    /// Redis's.
+    pub redis: Option<String>,
+    /// Kafka's.
+    pub kafka: Option<String>,
+}
+
+impl ImageNames {
+    fn or(self, others: Self) -> Self {
+        Self {
+            mongodb: self.mongodb.or(others.mongodb),
+            redis: self.redis.or(others.redis),
+            kafka: self.kafka.or(others.kafka),
+        }
     }
 }
 
@@ -63,8 +130,14 @@ pub struct Settings {
     pub limits: BTreeMap<&'static str, u64>,
     /// What happens to messages with media while the media service does not answer.
     pub unverified_media: Option<WhenMediaIsDown>,
-    /// Which addresses of `external` are given.
+    /// The addresses of `external`.
     pub addresses: Addresses,
+    /// Images of `containers`.
+    pub images: ImageNames,
+    /// Whether containers stay for the next start.
+    pub keep: Option<bool>,
+    /// What everything of ours on `external` servers is called by.
+    pub namespace: Option<Namespace>,
 }
 
 /// Why settings are not used. All of these are wrong usage (exit code 2).
@@ -126,11 +199,10 @@ impl Settings {
             data: self.data.or(others.data),
             limits: others.limits.into_iter().chain(self.limits).collect(),
             unverified_media: self.unverified_media.or(others.unverified_media),
-            addresses: Addresses {
-                mongodb_uri: self.addresses.mongodb_uri || others.addresses.mongodb_uri,
-                redis_url: self.addresses.redis_url || others.addresses.redis_url,
-                kafka_brokers: self.addresses.kafka_brokers || others.addresses.kafka_brokers,
-            },
+            addresses: self.addresses.or(others.addresses),
+            images: self.images.or(others.images),
+            keep: self.keep.or(others.keep),
+            namespace: self.namespace.or(others.namespace),
         }
     }
 
@@ -160,6 +232,18 @@ impl Settings {
                         .parse()
                         .map_err(|_| said(format!("`{address}` is no address such as 127.0.0.1:4000")))?;
                     *(if name == "chat" { &mut settings.chat } else { &mut settings.ui }) = Some(address);
+                }
+                "mongodb_uri" | "redis_url" | "kafka_brokers" | "mongodb_image" | "redis_image" | "kafka_image" => {
+                    let text = text_of(value).filter(|text| !text.is_empty()).ok_or_else(|| wrong("a text"))?;
+                    *settings.text_mut(name) = Some(text.to_owned());
+                }
+                "keep" => {
+                    let keep = value.get_ref().as_bool().ok_or_else(|| wrong("true or false"))?;
+                    settings.keep = Some(keep);
+                }
+                "namespace" => {
+                    let text = text_of(value).ok_or_else(|| wrong("a text"))?;
+                    settings.namespace = Some(text.parse().map_err(|error: NamespaceError| said(error.to_string()))?);
                 }
                 "data" => {
                     let folder = text_of(value).ok_or_else(|| wrong("a folder's path"))?;
@@ -199,7 +283,6 @@ impl Settings {
 
     /// Reads the environment.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
-        const BACKEND: &str = "ACKSCOPE_BACKEND";
         const LIMITS: &str = "ACKSCOPE_LIMITS";
         const MEDIA: &str = "ACKSCOPE_UNVERIFIED_MEDIA";
         // A variable that is set to nothing counts as not set, as shells and CI systems leave it behind.
@@ -224,21 +307,101 @@ impl Settings {
             .map(|word| unverified_media(&word.to_string_lossy()))
             .transpose()
             .map_err(|problem| SettingsError::Variable { name: MEDIA, problem })?;
-        Ok(Self {
-            backend,
-            limits,
-            unverified_media,
-            addresses: Addresses {
-                mongodb_uri: given("ACKSCOPE_MONGODB_URI").is_some(),
-                redis_url: given("ACKSCOPE_REDIS_URL").is_some(),
-                kafka_brokers: given("ACKSCOPE_KAFKA_BROKERS").is_some(),
-            },
-            ..Self::default()
-        })
+        let keep = given(KEEP).map(|word| is_yes(&word.to_string_lossy())).transpose();
+        let keep = keep.map_err(|problem| SettingsError::Variable { name: KEEP, problem })?;
+        let namespace = given(NAMESPACE).map(|name| name.to_string_lossy().parse::<Namespace>()).transpose();
+        let namespace = namespace
+            .map_err(|error| SettingsError::Variable { name: NAMESPACE, problem: error.to_string() })?;
+        let mut settings = Self { backend, limits, unverified_media, keep, namespace, ..Self::default() };
+        for (name, variable) in TEXT_VARIABLES {
+            if let Some(value) = given(variable) {
+                let value = value.into_string().map_err(|_| SettingsError::Variable {
+                    name: variable,
+                    problem: "it is not text".to_owned(),
+                })?;
+                *settings.text_mut(name) = Some(value);
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The setting that is taken as it is written.
+    fn text_mut(&mut self, name: &str) -> &mut Option<String> {
+        match name {
+            "mongodb_uri" => &mut self.addresses.mongodb_uri,
+            "redis_url" => &mut self.addresses.redis_url,
+            "kafka_brokers" => &mut self.addresses.kafka_brokers,
+            "mongodb_image" => &mut self.images.mongodb,
+            "redis_image" => &mut self.images.redis,
+            _ => &mut self.images.kafka,
+        }
+    }
+}
+
+/// Settings that are taken as they are written, with the variable each has in the environment.
+const TEXT_VARIABLES: [(&str, &str); 6] = [
+    ("mongodb_uri", "ACKSCOPE_MONGODB_URI"),
+    ("redis_url", "ACKSCOPE_REDIS_URL"),
+    ("kafka_brokers", "ACKSCOPE_KAFKA_BROKERS"),
+    ("mongodb_image", "ACKSCOPE_MONGODB_IMAGE"),
+    ("redis_image", "ACKSCOPE_REDIS_IMAGE"),
+    ("kafka_image", "ACKSCOPE_KAFKA_IMAGE"),
+];
+
+/// The variable of one of [`Addresses::given`].
+pub(super) fn variable_of(name: &str) -> &'static str {
+    TEXT_VARIABLES.iter().find(|(known, _)| *known == name).map_or("", |(_, variable)| variable)
+}
+
+fn is_yes(word: &str) -> Result<bool, String> {
+    match word {
+        "1" | "true" | "yes" => Ok(true),
+        "0" | "false" | "no" => Ok(false),
+        _ => Err(format!("`{word}`: expected true or false")),
     }
 }
 
 impl Settings {
+    /// Every variable that says what a backend is.
+    pub const VARIABLES: [&str; 9] = [
+        BACKEND,
+        KEEP,
+        NAMESPACE,
+        TEXT_VARIABLES[0].1,
+        TEXT_VARIABLES[1].1,
+        TEXT_VARIABLES[2].1,
+        TEXT_VARIABLES[3].1,
+        TEXT_VARIABLES[4].1,
+        TEXT_VARIABLES[5].1,
+    ];
+
+    /// The settings of the backend as another process of this program reads them from its environment. They may hold
+    /// passwords.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut settings = self.clone();
+        let mut variables: Vec<(&'static str, String)> = Vec::new();
+        for (name, variable) in TEXT_VARIABLES {
+            variables.extend(settings.text_mut(name).take().map(|value| (variable, value)));
+        }
+        variables.extend(self.backend.map(|backend| (BACKEND, backend.as_str().to_owned())));
+        variables.extend(self.keep.map(|keep| (KEEP, keep.to_string())));
+        variables.extend(self.namespace.as_ref().map(|namespace| (NAMESPACE, namespace.to_string())));
+        variables
+    }
+
+    /// What an environment is made from.
+    pub fn environment(&self) -> EnvironmentOptions {
+        EnvironmentOptions {
+            choice: self.backend.unwrap_or_default(),
+            data: self.data.clone(),
+            addresses: self.addresses.clone(),
+            images: self.images.clone(),
+            keep: self.keep.unwrap_or_default(),
+            namespace: self.namespace.clone(),
+            ..EnvironmentOptions::default()
+        }
+    }
+
     /// The limits of a node with these settings.
     pub fn node_limits(&self) -> Limits {
         let mut limits = Limits::default();
@@ -334,7 +497,7 @@ mod tests {
         for (text, parts) in [
             ("\n bakend = \"auto\"", ["ackscope.toml:2:2:", "did you mean `backend`?"]),
             ("backend = \"contaners\"", ["ackscope.toml:1:11:", "did you mean `containers`?"]),
-            ("zzz = 1", ["ackscope.toml:1:1:", "expected one of backend, chat, data, limits, ui, unverified_media"]),
+            ("zzz = 1", ["ackscope.toml:1:1:", "expected one of backend, chat, data, kafka_brokers,"]),
             ("backend = 1", ["ackscope.toml:1:11:", "expected a text, found integer"]),
             ("ui = \"localhost\"", ["ackscope.toml:1:6:", "no address such as 127.0.0.1:4000"]),
             ("backend = ", ["ackscope.toml:1:", "ackscope.toml"]),
@@ -361,6 +524,32 @@ mod tests {
         assert_eq!(load(Settings::default()).backend, Some(BackendChoice::Containers));
         let flags = Settings { backend: Some(BackendChoice::Embedded), ..Settings::default() };
         assert_eq!(load(flags).backend, Some(BackendChoice::Embedded));
+    }
+
+    #[test]
+    fn addresses_come_from_everywhere_and_are_never_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "redis_url = \"redis://:secret-word@file\"\nkeep = true\nnamespace = \"staging\"\nkafka_image = \"mirror/kafka:4\"";
+        std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
+        let variable = |name: &str| match name {
+            "ACKSCOPE_MONGODB_URI" => Some(OsString::from("mongodb://ana:secret-word@environment")),
+            "ACKSCOPE_REDIS_URL" => Some(OsString::from("redis://environment")),
+            "ACKSCOPE_KAFKA_IMAGE" => Some(OsString::from("other")),
+            _ => None,
+        };
+        let mut flags = Settings::default();
+        flags.addresses.kafka_brokers = Some("flag:9092".to_owned());
+        let settings = Settings::load(flags.clone(), folder.path(), variable).unwrap();
+        assert!(!format!("{settings:?}").contains("secret-word"), "{settings:?}");
+        assert_eq!(settings.images.kafka.as_deref(), Some("mirror/kafka:4"));
+        assert_eq!((settings.keep, settings.namespace.as_ref().map(Namespace::as_str)), (Some(true), Some("staging")));
+        let addresses = settings.addresses.complete().unwrap();
+        assert_eq!(addresses.redis_url, "redis://:secret-word@file");
+        assert_eq!(addresses.kafka_brokers, "flag:9092");
+        assert_eq!(flags.addresses.complete().unwrap_err(), ["mongodb_uri", "redis_url"]);
+        assert!(read("keep = 1").unwrap_err().contains("expected true or false"));
+        assert!(read("namespace = \"A B\"").unwrap_err().contains("ackscope.toml:1:13:"));
+        assert!(read("redis_url = \"\"").unwrap_err().contains("expected a text"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::LoadError;
 use super::process::ProcessFigures;
-use crate::environment::{BackendChoice, Environment, EnvironmentOptions};
+use crate::environment::{Environment, EnvironmentOptions, Settings};
 use crate::report::put;
 
 /// How long a server may take until it takes connections.
@@ -38,10 +38,13 @@ const FIGURES_LIMIT: Duration = Duration::from_secs(10);
 pub const FIGURES: &str = "figures";
 
 /// What a node under load is given besides its key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NodeSettings {
-    /// Folder for the embedded files; none: a temporary one.
-    pub data: Option<PathBuf>,
+    /// The backend. A node in a process of its own is given it in its environment, see
+    /// [`Infrastructure::variables`](crate::environment::Infrastructure::variables).
+    pub environment: EnvironmentOptions,
+    /// What the process of its own is given in its environment; nothing: the embedded backend.
+    pub variables: Vec<(&'static str, String)>,
     /// Address of the media service; none: it runs without.
     pub media: Option<String>,
     /// Address of the search service; none: it runs without.
@@ -83,7 +86,7 @@ pub struct ReadyLine {
     pub chat: String,
 }
 
-/// A node on the embedded backend with nothing around it: no interface, no users, nothing recorded.
+/// A node with nothing around it: no interface, no users, nothing recorded.
 pub struct BareNode {
     node: Node,
     environment: Environment,
@@ -92,15 +95,14 @@ pub struct BareNode {
 impl BareNode {
     /// Starts one on a free port of loopback.
     pub async fn start(token_key: TokenKey, settings: NodeSettings) -> Result<Self, LoadError> {
-        let NodeSettings { data, media, search, limits: set } = settings;
+        let NodeSettings { environment, media, search, limits: set, variables: _ } = settings;
         let clock = Clock::default();
         let mut limits = Limits::default();
         for (name, value) in set {
             limits.set(name, value).map_err(|error| LoadError::Server(error.to_string()))?;
         }
-        let options = EnvironmentOptions { choice: BackendChoice::Embedded, data, ..EnvironmentOptions::default() };
         let environment =
-            Environment::start(options, &clock).await.map_err(|error| LoadError::Server(error.to_string()))?;
+            Environment::start(environment, &clock).await.map_err(|error| LoadError::Server(error.to_string()))?;
         let backend =
             environment.backend().cloned().ok_or_else(|| LoadError::Server("the backend has ended".to_owned()))?;
         let node = Node::start(NodeOptions {
@@ -188,9 +190,14 @@ impl Server {
     pub async fn process(program: &Path, token_key: &TokenKey, settings: &NodeSettings) -> Result<Self, LoadError> {
         let mut command = Command::new(program);
         command.arg("node");
-        if let Some(data) = &settings.data {
-            command.arg("--data").arg(data);
+        // What this process was given in its environment is not what the node is to run on.
+        for name in Settings::VARIABLES {
+            command.env_remove(name);
         }
+        if settings.variables.is_empty() {
+            command.env("ACKSCOPE_BACKEND", "embedded");
+        }
+        command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
         for (flag, address) in [("--media", &settings.media), ("--search", &settings.search)] {
             if let Some(address) = address {
                 command.args([flag, address]);
@@ -225,7 +232,7 @@ impl Server {
             .thread_name("server")
             .build()
             .map_err(LoadError::machine("no threads could be started"))?;
-        let node = runtime.block_on(BareNode::start(token_key, NodeSettings::default()))?;
+        let node = runtime.block_on(BareNode::start(token_key, NodeSettings { environment: EnvironmentOptions::embedded(), ..NodeSettings::default() }))?;
         let chat_url = node.chat_url();
         Ok(Self::Threads { runtime, node: Box::new(node), chat_url })
     }

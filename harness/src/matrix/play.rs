@@ -17,7 +17,7 @@ use super::cell::{Cell, Got, Leaves, Look};
 use super::scene::Scene;
 use super::stage::{Failure, STRANGER, Stage};
 use super::unchanged::{self, LookError, Records, Snapshot};
-use crate::environment::{Addresses, BackendChoice};
+use crate::environment::EnvironmentOptions;
 use crate::world::WorldError;
 
 /// Scenes that are set, or cells that are played, at the same time.
@@ -106,10 +106,8 @@ impl MatrixReport {
 /// What cells are played on.
 #[derive(Clone, Debug, Default)]
 pub struct MatrixOptions {
-    /// Which backend.
-    pub backend: BackendChoice,
-    /// Addresses that were given for `external`.
-    pub addresses: Addresses,
+    /// The backend.
+    pub environment: EnvironmentOptions,
     /// Ends it early.
     pub end: CancellationToken,
 }
@@ -177,7 +175,7 @@ async fn round(
     problems: &mut Vec<String>,
     on_progress: &mut impl FnMut(Progress),
 ) -> Result<Vec<(usize, Played)>, MatrixError> {
-    let stage = Stage::start(options.backend, options.addresses).await?;
+    let stage = Stage::start(options.environment.clone()).await?;
     // Whatever happens, the world is ended and its files go.
     let played = tokio::select! {
         played = round_on(&stage, cells, problems, on_progress) => played,

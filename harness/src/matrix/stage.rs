@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::ask::{self, Ask};
-use crate::environment::{Addresses, BackendChoice};
+use crate::environment::EnvironmentOptions;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError, WorldOptions};
 
@@ -102,8 +102,8 @@ pub fn limits() -> Limits {
 
 impl Stage {
     /// Starts a world and connects the cast.
-    pub async fn start(backend: BackendChoice, addresses: Addresses) -> Result<Self, WorldError> {
-        let options = WorldOptions { backend, addresses, limits: limits(), ..WorldOptions::default() };
+    pub async fn start(environment: EnvironmentOptions) -> Result<Self, WorldError> {
+        let options = WorldOptions { environment, limits: limits(), ..WorldOptions::default() };
         let stage = Self { world: World::start(options).await?, pals: AtomicU32::new(0) };
         for name in CAST {
             if let Err(error) = stage.user(name).await {

@@ -18,7 +18,7 @@ pub(crate) fn root() -> PathBuf {
 /// A command that keeps its key in `state` and knows no settings of this machine.
 pub(crate) fn ackscope(state: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.env("XDG_STATE_HOME", state).env_remove("ACKSCOPE_BACKEND").env_remove("ACKSCOPE_LOG");
+    command.env("XDG_STATE_HOME", state).env("ACKSCOPE_BACKEND", "embedded").env_remove("ACKSCOPE_LOG");
     command.current_dir(state).stdin(Stdio::null());
     command
 }

@@ -25,6 +25,12 @@ pub trait CachePlace: Send + Sync + Sized {
     fn open(&self, clock: Clock) -> impl Future<Output = Arc<dyn ConversationCache>> + Send;
 }
 
+/// A place that can lose everything at any moment.
+pub trait FlushableCachePlace: CachePlace {
+    /// Everything in it is gone.
+    fn flush(&self) -> impl Future<Output = ()> + Send;
+}
+
 fn id(number: u128) -> ConversationId {
     ConversationId::from_uuid(Uuid::from_u128(number))
 }
@@ -214,6 +220,45 @@ pub async fn no_stale_entry_outlives_its_invalidation(place: impl CachePlace) {
     assert!(found.load(Ordering::Relaxed) > 0, "nothing was ever found: the test has shown nothing");
 }
 
+/// A cache that lost everything takes no fill from before, even one whose entry was invalidated meanwhile, and works.
+pub async fn losing_everything_voids_tickets(place: impl FlushableCachePlace) {
+    let cache = place.open(Clock::default()).await;
+    fill(&*cache, id(1), 1).await;
+    let untouched = ticket(&*cache, id(2)).await;
+    let first = ticket(&*cache, id(3)).await;
+    cache.invalidate(id(3)).await.expect("the cache answers");
+    let second = ticket(&*cache, id(3)).await;
+    place.flush().await;
+    assert_eq!(hit(&*cache, id(1)).await, None);
+    for late in [untouched, first, second] {
+        assert!(!cache.fill(late, conversation(late.conversation_id, 1)).await.expect("the cache answers"));
+    }
+    // Neither do invalidations after the loss bring an earlier generation back.
+    for _ in 0..3 {
+        cache.invalidate(id(3)).await.expect("the cache answers");
+        for late in [first, second] {
+            assert!(!cache.fill(late, conversation(id(3), 1)).await.expect("the cache answers"));
+        }
+    }
+    for number in 1..4 {
+        fill(&*cache, id(number), 2).await;
+        assert_eq!(hit(&*cache, id(number)).await.map(|found| found.version), Some(2));
+    }
+}
+
+/// What one node invalidates is gone for the other, and its tickets are void there too.
+pub async fn nodes_share_entries_and_invalidations(place: impl FlushableCachePlace) {
+    let clock = Clock::default();
+    let (one, other) = (place.open(clock.clone()).await, place.open(clock).await);
+    fill(&*one, id(1), 1).await;
+    assert_eq!(hit(&*other, id(1)).await, Some(conversation(id(1), 1)));
+    let late = ticket(&*other, id(2)).await;
+    one.invalidate(id(1)).await.expect("the cache answers");
+    one.invalidate(id(2)).await.expect("the cache answers");
+    assert_eq!(hit(&*other, id(1)).await, None);
+    assert!(!other.fill(late, conversation(id(2), 1)).await.expect("the cache answers"));
+}
+
 /// Makes a test of every behaviour for one implementation of the cache.
 #[macro_export]
 macro_rules! cache_contract {
@@ -233,6 +278,20 @@ macro_rules! cache_contract {
                 hits_and_misses_are_counted,
                 no_stale_entry_outlives_its_invalidation,
             ]
+        );
+    };
+}
+
+/// Makes a test of what one implementation must do whose entries are kept outside of this process.
+#[macro_export]
+macro_rules! flushable_cache_contract {
+    ($implementation:ident, $place:ty) => {
+        $crate::contract_tests!(
+            $implementation,
+            $place,
+            cache,
+            CachePlace,
+            [losing_everything_voids_tickets, nodes_share_entries_and_invalidations,]
         );
     };
 }

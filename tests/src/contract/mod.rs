@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod embedded;
 pub mod log;
+pub mod redis;
 pub mod repositories;
 
 use std::time::{Duration, Instant};
@@ -31,6 +32,27 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: imp
         assert!(Instant::now() < deadline, "it did not come about within {PATIENCE:?} that {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Runs a future to its end in a place that cannot wait for one, such as `drop`.
+pub fn finish(future: impl Future<Output = ()> + Send) {
+    std::thread::scope(|scope| {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async { tokio::time::timeout(PATIENCE, future).await })
+        };
+        let thread = std::thread::Builder::new().name("finish".to_owned()).spawn_scoped(scope, run);
+        match thread.expect("a thread").join() {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => complain("a test could not clear up behind itself in time"),
+            Err(_) => complain("a test failed to clear up behind itself"),
+        }
+    });
+}
+
+#[expect(clippy::print_stderr, reason = "what a test says is printed")]
+fn complain(sentence: &str) {
+    eprintln!("{sentence}");
 }
 
 /// Makes a test of each behaviour for one implementation.

@@ -52,7 +52,7 @@ const HIDER: &str = "ben";
 
 pub(super) async fn measure(progress: &Progress) -> anyhow::Result<Section> {
     let clock = Clock::default();
-    let options = EnvironmentOptions { choice: BackendChoice::Embedded, ..EnvironmentOptions::default() };
+    let options = EnvironmentOptions::embedded();
     let environment = Environment::start(options, &clock).await?;
     let backend = environment.backend().cloned().context("the backend has ended")?;
     let mut rows = build(&backend, progress).await?;

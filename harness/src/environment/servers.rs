@@ -1,0 +1,223 @@
+//! Real servers by address: what is wrong with each, the backend on them, and what is removed afterwards (S2).
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use ackscope_core::cache::redis::{RedisCache, RedisOptions, RedisStartError};
+use ackscope_core::clock::Clock;
+use ackscope_core::log::kafka::{KafkaLog, KafkaOptions, KafkaStartError};
+use ackscope_core::node::Backend;
+use ackscope_core::repositories::mongodb::{MongoOptions, MongoStartError, MongoStore};
+
+use super::containers::ServerAddresses;
+use super::namespace::Namespace;
+
+/// How everything of ours is called on the servers, and whether it goes with the run.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) database: String,
+    pub(super) key_prefix: String,
+    pub(super) topic_prefix: String,
+    /// Others use the servers too: a database that is not empty and not ours is left alone.
+    pub(super) is_shared: bool,
+    /// Whether what was made is removed at the end.
+    pub(super) is_removed: bool,
+}
+
+impl Place {
+    /// On servers that are there for this run alone. The topics have the names of S1.6.
+    pub(super) fn alone() -> Self {
+        Self {
+            database: "ackscope".to_owned(),
+            key_prefix: "ackscope:".to_owned(),
+            topic_prefix: String::new(),
+            is_shared: false,
+            is_removed: false,
+        }
+    }
+
+    /// On servers that others use: under a name that stays, or one of this run that is removed.
+    pub(super) fn shared(namespace: Option<Namespace>) -> Self {
+        let is_removed = namespace.is_none();
+        let namespace = namespace.unwrap_or_else(Namespace::of_a_run);
+        Self {
+            database: namespace.database(),
+            key_prefix: namespace.key_prefix(),
+            topic_prefix: namespace.topic_prefix(),
+            is_shared: true,
+            is_removed,
+        }
+    }
+}
+
+/// What is wrong with one server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerProblem {
+    /// MongoDB.
+    #[error(transparent)]
+    Mongodb(#[from] MongoStartError),
+    /// Redis.
+    #[error(transparent)]
+    Redis(#[from] RedisStartError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaStartError),
+}
+
+impl ServerProblem {
+    /// Whether the address itself is wrong, rather than what stands behind it.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Mongodb(MongoStartError::Address(_) | MongoStartError::DatabaseName(_))
+                | Self::Redis(RedisStartError::Address(_))
+                | Self::Kafka(KafkaStartError::Address(_))
+        )
+    }
+}
+
+/// What is wrong with the servers, all of it at once.
+#[derive(Debug)]
+pub struct ServerProblems(pub Vec<ServerProblem>);
+
+impl fmt::Display for ServerProblems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the servers cannot be used")?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ServerProblems {}
+
+/// A backend on real servers.
+#[derive(Debug)]
+pub(super) struct Servers {
+    store: MongoStore,
+    cache: RedisCache,
+    log: KafkaLog,
+    place: Place,
+}
+
+impl Servers {
+    /// Connects to all three at once, and tries what is needed of them.
+    pub(super) async fn connect(
+        addresses: &ServerAddresses,
+        place: Place,
+        clock: &Clock,
+    ) -> Result<Self, ServerProblems> {
+        let mongodb = MongoOptions {
+            uri: addresses.mongodb_uri.clone(),
+            database: place.database.clone(),
+            is_shared: place.is_shared,
+            ..MongoOptions::default()
+        };
+        let redis = RedisOptions {
+            url: addresses.redis_url.clone(),
+            prefix: place.key_prefix.clone(),
+            ..RedisOptions::default()
+        };
+        let kafka = KafkaOptions {
+            brokers: addresses.kafka_brokers.clone(),
+            topic_prefix: place.topic_prefix.clone(),
+            ..KafkaOptions::default()
+        };
+        let connecting = (MongoStore::connect(&mongodb), RedisCache::connect(&redis, clock.clone()), KafkaLog::connect(&kafka));
+        match tokio::join!(connecting.0, connecting.1, connecting.2) {
+            (Ok(store), Ok(cache), Ok(log)) => Ok(Self { store, cache, log, place }),
+            (store, cache, log) => {
+                // Whoever did answer made something by now; a run that does not begin leaves nothing.
+                let (mut problems, mut made) = (Vec::new(), Made::default());
+                match store {
+                    Ok(store) => made.store = Some(store),
+                    Err(error) => problems.push(error.into()),
+                }
+                match cache {
+                    Ok(cache) => made.cache = Some(cache),
+                    Err(error) => problems.push(error.into()),
+                }
+                match log {
+                    Ok(log) => made.log = Some(log),
+                    Err(error) => problems.push(error.into()),
+                }
+                if place.is_removed {
+                    made.remove().await;
+                }
+                Err(ServerProblems(problems))
+            }
+        }
+    }
+
+    /// The backend's parts.
+    pub(super) fn backend(&self) -> Backend {
+        Backend {
+            log: Arc::new(self.log.clone()),
+            conversations: Arc::new(self.store.conversations()),
+            participants: Arc::new(self.store.participants()),
+            messages: Arc::new(self.store.messages()),
+            cache: Arc::new(self.cache.clone()),
+        }
+    }
+
+    /// What runs there, in a few words.
+    pub(super) fn describe(&self) -> String {
+        let server = self.store.server();
+        let mut text = format!("MongoDB {} ({}", server.version, server.topology);
+        if !self.store.has_transactions() {
+            text.push_str(", without transactions");
+        }
+        // Writing to a text cannot fail.
+        write!(text, "), Redis {}, Kafka with {}", self.cache.version(), self.log.broker()).ok();
+        if self.place.is_shared {
+            write!(text, ", under the name {}", self.place.database).ok();
+        }
+        text
+    }
+
+    /// Removes what was made there, where it goes with the run.
+    pub(super) async fn shutdown(self) {
+        let Self { store, cache, log, place } = self;
+        if place.is_removed {
+            Made { store: Some(store), cache: Some(cache), log: Some(log) }.remove().await;
+        }
+    }
+}
+
+/// What a run made on servers that others use.
+#[derive(Default)]
+struct Made {
+    store: Option<MongoStore>,
+    cache: Option<RedisCache>,
+    log: Option<KafkaLog>,
+}
+
+impl Made {
+    /// Removes it. What cannot be removed is named, so that somebody else can.
+    async fn remove(self) {
+        let store = async {
+            if let Some(store) = self.store
+                && let Err(error) = store.drop_database().await
+            {
+                tracing::warn!(%error, database = store.database().name(), "the run's database is left behind");
+            }
+        };
+        let cache = async {
+            if let Some(cache) = self.cache
+                && let Err(error) = cache.clear().await
+            {
+                tracing::warn!(%error, "the run's cache entries are left behind; they expire within an hour");
+            }
+        };
+        let log = async {
+            if let Some(log) = self.log
+                && let Err(error) = log.delete_topics().await
+            {
+                tracing::warn!(%error, "the run's topics are left behind");
+            }
+        };
+        tokio::join!(store, cache, log);
+    }
+}
