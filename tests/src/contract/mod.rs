@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod embedded;
 pub mod log;
+pub mod mongodb;
 pub mod repositories;
 
 use std::time::{Duration, Instant};

@@ -15,7 +15,7 @@ use ::mongodb::bson::{Binary, Bson, Document, doc};
 use ::mongodb::options::ReturnDocument;
 use futures_util::TryStreamExt as _;
 
-use super::documents::{Fields, integer};
+use super::documents::Fields;
 use super::operation::{Failure, damaged, number};
 use super::{CONVERSATIONS, COUNTERS, MongoStore, OUTBOX};
 use crate::log::Topic;
