@@ -1,14 +1,15 @@
 //! The place of the MongoDB implementation: a database of its own that goes away with the test.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ackscope_core::repositories::mongodb::{MongoOptions, MongoStore};
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Bson, Document};
-use std::sync::Arc;
 use uuid::Uuid;
 
 use super::repositories::{Dump, StorePlace, Stores};
+use crate::replica_set::ReplicaSet;
 use crate::servers::servers;
 
 /// Tests share a server with each other and the machine with compilers: how long one operation may take there.
@@ -34,6 +35,51 @@ impl MongoPlace {
     /// A connection of its own to it.
     pub async fn store(&self) -> MongoStore {
         MongoStore::connect(&self.options).await.expect("the server answers")
+    }
+}
+
+/// Host and port of the server in an address.
+pub async fn server_of(uri: &str) -> String {
+    let options = mongodb::options::ClientOptions::parse(uri).await.expect("the address can be read");
+    options.hosts.first().expect("the address names a server").to_string()
+}
+
+/// As [`MongoPlace`], by way of a server that says it has transactions.
+pub struct MongoSetPlace {
+    place: MongoPlace,
+    set: ReplicaSet,
+}
+
+impl MongoSetPlace {
+    /// What stands before the server.
+    pub fn set(&self) -> &ReplicaSet {
+        &self.set
+    }
+
+    /// A connection of its own.
+    pub async fn store(&self) -> MongoStore {
+        let options = MongoOptions { uri: self.set.uri(), ..self.place.options.clone() };
+        MongoStore::connect(&options).await.expect("the server answers")
+    }
+}
+
+impl StorePlace for MongoSetPlace {
+    async fn is_available() -> bool {
+        MongoPlace::is_available().await
+    }
+
+    async fn fresh() -> Self {
+        let place = MongoPlace::fresh().await;
+        let server = server_of(&place.options.uri).await;
+        Self { place, set: ReplicaSet::before(server).await.expect("a port for the test") }
+    }
+
+    async fn open(&self) -> Stores {
+        stores(&self.store().await)
+    }
+
+    async fn dump(&self) -> Dump {
+        self.place.dump().await
     }
 }
 
@@ -113,7 +159,8 @@ impl Drop for MongoPlace {
                 dropped
             })
         };
-        let thread = std::thread::Builder::new().name("clear-up".into()).spawn(remove).expect("a thread to clear up with");
+        let thread =
+            std::thread::Builder::new().name("clear-up".into()).spawn(remove).expect("a thread to clear up with");
         // A server that a test stopped for good keeps its database; nothing else may go wrong here.
         if let Ok(Err(error)) = thread.join() {
             crate::servers::skipped(&format!("the removal of a test database: {}", error.kind));
