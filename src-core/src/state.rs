@@ -234,6 +234,16 @@ impl MessageState {
     }
 }
 
+/// Takes out of a message what its tombstone has not any more. A store keeps no more than
+/// [`StoredMessage::view`] shows.
+pub(crate) fn remove_content(message: &mut Message) {
+    message.text = None;
+    message.media.clear();
+    message.edits.clear();
+    message.edited_at = None;
+    message.reactions.clear();
+}
+
 /// A message with what happened to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredMessage {
@@ -257,11 +267,7 @@ impl StoredMessage {
         view.forward_count += state.forwards.len() as u64;
         if let Some(deleted) = &state.deleted {
             view.deleted = Some(deleted.clone());
-            view.text = None;
-            view.media.clear();
-            view.edits.clear();
-            view.edited_at = None;
-            view.reactions.clear();
+            remove_content(&mut view);
             return view;
         }
         for Revision { text, at } in &state.revisions {

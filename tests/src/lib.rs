@@ -8,6 +8,10 @@ pub mod node;
 
 pub mod people;
 
+pub mod proxy;
+
+pub mod replica_set;
+
 pub mod contract;
 
 pub mod servers;

@@ -7,6 +7,7 @@
 //! **Invariant:** nobody outside this module knows which implementation runs.
 
 pub mod embedded;
+pub mod mongodb;
 
 use std::collections::HashMap;
 

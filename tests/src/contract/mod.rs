@@ -10,6 +10,7 @@ pub mod cache;
 pub mod embedded;
 pub mod log;
 pub mod redis;
+pub mod mongodb;
 pub mod repositories;
 
 use std::time::{Duration, Instant};

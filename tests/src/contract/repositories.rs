@@ -1008,6 +1008,59 @@ pub async fn history_leaves_out_what_its_viewer_hid<P: StorePlace>(_: P) {
     }
 }
 
+/// Of several who store the same messages at the same time, one stores each of them.
+pub async fn of_racing_bulks_one_inserts_each_message(place: impl StorePlace) {
+    let stores = place.open().await;
+    // Some have changes that wait for them.
+    let waiting: Vec<PlacedChange> = (0..50).step_by(5).map(|number| change(1, number, "ben", reacted("👍"))).collect();
+    apply(&stores, &waiting).await;
+    let bulk: Vec<Message> = (0..50_u64).map(|seq| message(u128::from(seq), 1, seq)).collect();
+    let writers = (0..6).map(|_| {
+        let (stores, bulk) = (stores.clone(), bulk.clone());
+        tokio::spawn(async move { stores.messages.insert_bulk(&bulk).await.expect("the store answers") })
+    });
+    let mut inserted = vec![0; bulk.len()];
+    for outcomes in futures_util::future::join_all(writers).await {
+        for (count, outcome) in inserted.iter_mut().zip(outcomes.expect("no panic")) {
+            *count += i32::from(outcome == InsertOutcome::Inserted);
+        }
+    }
+    assert_eq!(inserted, vec![1; bulk.len()]);
+    assert_eq!(history(&stores, 1, None, 100).await.len(), bulk.len());
+    assert_eq!(view(&stores, 45).await.reactions["👍"], [user("ben")]);
+}
+
+/// Several who replay the same part of the log at the same time, in bulks of their own, leave the store as one does.
+pub async fn replays_at_the_same_time_end_up_the_same<P: StorePlace>(_: P) {
+    let mut steps = Vec::new();
+    for number in 0..20_u64 {
+        let id = u128::from(number);
+        let sent = Message { media: vec![media(70, MediaState::Unverified)], ..message(id, 1, number) };
+        steps.push(Step::Apply(change(number, id, "ana", edited("second"))));
+        steps.push(Step::Insert(sent));
+        steps.push(Step::Apply(change(number + 100, id, "ben", reacted("👍"))));
+        match number % 4 {
+            0 => steps.push(Step::Apply(change(number, id, "ben", Change::HiddenForMe))),
+            1 => steps.push(Step::Apply(change(number, id, "ben", Change::DeletedSoft))),
+            2 => steps.push(Step::Apply(change(number, id, "ana", deleted_hard(number)))),
+            _ => {}
+        }
+    }
+    let alone = P::fresh().await;
+    run(&alone.open().await, &steps, 1).await;
+
+    let place = P::fresh().await;
+    let stores = place.open().await;
+    let readers = (1..=4).map(|bulk| {
+        let (stores, steps) = (stores.clone(), steps.clone());
+        tokio::spawn(async move { run(&stores, &steps, bulk).await })
+    });
+    for done in futures_util::future::join_all(readers).await {
+        done.expect("the replay went through");
+    }
+    assert_eq!(place.dump().await, alone.dump().await);
+}
+
 /// A viewer who hid thousands in a row gets full pages across them.
 pub async fn a_page_goes_on_beyond_thousands_of_hidden_messages(place: impl StorePlace) {
     const COUNT: u64 = 3_000;
@@ -1234,6 +1287,8 @@ macro_rules! repositories_contract {
                 a_hard_deletion_leaves_nothing,
                 a_soft_deletion_leaves_no_content,
                 history_leaves_out_what_its_viewer_hid,
+                of_racing_bulks_one_inserts_each_message,
+                replays_at_the_same_time_end_up_the_same,
                 a_page_goes_on_beyond_thousands_of_hidden_messages,
                 a_thread_without_what_its_viewer_hid,
                 several_messages_are_found_at_once,

@@ -16,7 +16,7 @@ use super::hidden::{self, Place, Run};
 use super::{JobError, conversation_key, damaged, to_i64};
 use crate::repositories::{InsertOutcome, MessageRepository, StoreError};
 use crate::sqlite::EmbeddedFile;
-use crate::state::{Found, MessageState, PlacedChange, StoredMessage};
+use crate::state::{Found, MessageState, PlacedChange, StoredMessage, remove_content};
 
 fn message_key(message_id: MessageId) -> [u8; 16] {
     message_id.as_uuid().into_bytes()
@@ -362,11 +362,7 @@ fn take_in(connection: &Connection, changes: &[PlacedChange]) -> Result<(), JobE
 /// it any more is not kept either.
 fn without_content(document: &str) -> Result<String, JobError> {
     let mut message = read_message(document)?;
-    message.text = None;
-    message.media.clear();
-    message.edits.clear();
-    message.edited_at = None;
-    message.reactions.clear();
+    remove_content(&mut message);
     serde_json::to_string(&message).map_err(damaged)
 }
 
