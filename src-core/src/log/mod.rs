@@ -6,6 +6,7 @@
 //! **Invariant:** nobody outside this module knows which implementation runs.
 
 pub mod embedded;
+pub mod kafka;
 
 use std::fmt;
 use std::time::Duration;

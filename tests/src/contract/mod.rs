@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod embedded;
+pub mod kafka;
 pub mod log;
 pub mod redis;
 pub mod mongodb;
