@@ -1,6 +1,7 @@
 //! Which backend runs, where its files are, and what is removed afterwards (S2).
 
 mod choice;
+pub mod containers;
 mod files;
 mod settings;
 mod token_key;
