@@ -62,26 +62,22 @@ mirror() {
 
 is_there() { docker image inspect "$prefix/$1" >/dev/null 2>&1; }
 
-# Where a finished image is kept: under the hash of this script, which is all that goes into it.
-saved() { echo "$cache/$(printf '%s' "$1" | tr ':/' '--')-$(sha256sum "$0" | cut -c1-16).tar"; }
+# Where a finished image is kept: under its name and the hash of this script, which is all that goes into it.
+file_name() { printf '%s' "$prefix-$1" | tr ':/' '--'; }
+saved() { echo "$cache/$(file_name "$1")-$(sha256sum "$0" | cut -c1-16).tar"; }
 
 # provide IMAGE FUNCTION: the image is there afterwards, in the fastest way.
 provide() {
     if [ -z "$force" ]; then
         ! is_there "$1" || return 0
-        # Saved under its usual name, whatever it is called now.
-        if [ -f "$(saved "$1")" ] && docker load --quiet --input "$(saved "$1")" >&2; then
-            [ "$prefix" = ackscope-offline ] || docker tag "ackscope-offline/$1" "$prefix/$1"
-            return 0
-        fi
+        [ ! -f "$(saved "$1")" ] || ! docker load --quiet --input "$(saved "$1")" >&2 || return 0
     fi
     say "making $prefix/$1"
     "$2" >&2
     # Old ones are of other versions of this script.
-    find "$cache" -maxdepth 1 -name "$(printf '%s' "$1" | tr ':/' '--')-*.tar" -exec rm -f {} +
-    [ "$prefix" = ackscope-offline ] || docker tag "$prefix/$1" "ackscope-offline/$1"
+    find "$cache" -maxdepth 1 -name "$(file_name "$1")-*.tar" -exec rm -f {} +
     # Into place at once or not at all. Without it only the next machine start takes longer.
-    if docker save --output "$cache/new.$$" "ackscope-offline/$1"; then
+    if docker save --output "$cache/new.$$" "$prefix/$1"; then
         mv "$cache/new.$$" "$(saved "$1")"
     else
         rm -f "$cache/new.$$"
@@ -91,7 +87,12 @@ provide() {
 
 # --- Debian with Redis ----------------------------------------------------------------------------------------
 
+# What Redis and Kafka stand on; once for both.
 base() {
+    [ -z "${base_made:-}" ] || return 0
+    base_made=1
+    [ -n "$force" ] || ! is_there "base:$debian_release" || return 0
+    say "making $prefix/base:$debian_release"
     need debootstrap
     rm -rf "$work/base"
     debootstrap --variant=minbase --include=ca-certificates,redis-server "$debian_release" "$work/base" "$(mirror)" >"$work/base.log" ||
@@ -101,6 +102,7 @@ base() {
 }
 
 redis() {
+    base
     docker build --quiet --tag "$prefix/redis:7" - <<END
 FROM $prefix/base:$debian_release
 EXPOSE 6379
@@ -112,6 +114,7 @@ END
 
 kafka() {
     need mvn jlink
+    base
     folder=$work/kafka
     mkdir -p "$folder"
     cat >"$folder/pom.xml" <<END
@@ -263,11 +266,6 @@ mkdir -p "$work"
 if have flock; then
     exec 9>"$cache/lock"
     flock -w 1800 9 || fail "another build.sh has been at work for half an hour"
-fi
-if [ -n "$force" ] || ! is_there redis:7 || ! is_there kafka:4.1; then
-    # Both are made from it; kept as a tag, so it is made once.
-    needs_base() { [ -n "$force" ] || { [ ! -f "$(saved redis:7)" ] || [ ! -f "$(saved kafka:4.1)" ]; } && { [ -n "$force" ] || ! is_there "base:$debian_release"; }; }
-    ! needs_base || { say "making $prefix/base:$debian_release"; base >&2; }
 fi
 provide redis:7 redis
 provide kafka:4.1 kafka
