@@ -1,5 +1,7 @@
 //! Ackscope.
 
+pub mod docker;
+
 pub mod faulty;
 
 pub mod files;

@@ -1,0 +1,256 @@
+//! Whose containers are whose.
+//!
+//! A run holds the lock on a file of its own, and every container it makes names that run in a label. The operating
+//! system gives the lock back when the process ends, however it ends, so "is the owner still alive" is asked of the
+//! lock and not of a process number, which may mean another process by now. The lock is taken before the first
+//! container is made. The files lie in the user's state folder and not in a temporary one: after a restart of the
+//! machine the containers are still there, and so must be what says whose they were.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{ContainersError, Server};
+
+/// The folder of lock files this container's owner uses. Another user or machine has another one, cannot ask for its
+/// locks and leaves its containers alone.
+pub(super) const PLACE: &str = "dev.ackscope.place";
+/// The run it belongs to.
+pub(super) const RUN: &str = "dev.ackscope.run";
+/// The run's process, for people.
+pub(super) const OWNER: &str = "dev.ackscope.owner";
+/// The lock file, for people.
+pub(super) const LOCK: &str = "dev.ackscope.lock";
+/// Which server it is.
+pub(super) const SERVER: &str = "dev.ackscope.server";
+/// On which port of this machine it is.
+pub(super) const PORT: &str = "dev.ackscope.port";
+/// From which image it was made, as the settings named it.
+pub(super) const IMAGE: &str = "dev.ackscope.image";
+/// There when it outlives its run.
+pub(super) const KEPT: &str = "dev.ackscope.kept";
+
+/// What a lock file begins with once its lock is taken; another text is not ours.
+const MARK: &str = "ackscope ";
+/// How often a lock that another process holds is asked for.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long another start of kept containers may take: longer than its servers may.
+const KEPT_LIMIT: Duration = Duration::from_secs(150);
+
+/// The folder of lock files.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    folder: PathBuf,
+    /// Different for every such folder in the world.
+    id: String,
+}
+
+impl Place {
+    /// This user's: `${XDG_STATE_HOME:-~/.local/state}/ackscope/containers`. Without a home, one among the temporary
+    /// files: better than nothing, as it lasts until the machine is restarted.
+    pub(super) fn of_this_user() -> Result<Self, ContainersError> {
+        let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = folder("XDG_STATE_HOME")
+            .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
+            .unwrap_or_else(std::env::temp_dir);
+        Self::open(&state.join("ackscope/containers"))
+    }
+
+    fn open(folder: &Path) -> Result<Self, ContainersError> {
+        let failed = ContainersError::state(folder);
+        fs::create_dir_all(folder).map_err(&failed)?;
+        let file = folder.join("id");
+        let id = match fs::read_to_string(&file) {
+            Ok(id) => id,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut new = tempfile::NamedTempFile::new_in(folder).map_err(&failed)?;
+                new.write_all(Uuid::new_v4().to_string().as_bytes()).map_err(&failed)?;
+                // Whole at once or not at all. Of two processes that come here one is first; both read what it wrote.
+                match new.persist_noclobber(&file) {
+                    Ok(_) => {}
+                    Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(failed(error.error)),
+                }
+                fs::read_to_string(&file).map_err(&failed)?
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Self { folder: folder.to_owned(), id: id.trim().to_owned() })
+    }
+
+    /// The label all containers of this place carry.
+    pub(super) fn label(&self) -> String {
+        format!("{PLACE}={}", self.id)
+    }
+
+    /// A run of this process.
+    pub(super) fn begin_run(&self) -> Result<Run, ContainersError> {
+        let id = Uuid::new_v4();
+        let path = self.lock_path(id);
+        let failed = ContainersError::state(&path);
+        let mut lock = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(&failed)?;
+        lock.lock().map_err(&failed)?;
+        // Written after the lock is held: a sweeper that finds no mark leaves the file alone.
+        writeln!(lock, "{MARK}{}", std::process::id()).map_err(&failed)?;
+        Ok(Run { id, path, place: self.id.clone(), lock })
+    }
+
+    fn lock_path(&self, run: Uuid) -> PathBuf {
+        self.folder.join(format!("run-{run}.lock"))
+    }
+
+    /// The lock of a run whose owner is gone, so that nobody else takes it for gone at the same time. `None` when the
+    /// owner lives, and when it is doubtful.
+    pub(super) fn dead_owner(&self, run: &str) -> Option<DeadOwner> {
+        // What a label says is not used as a path.
+        let path = self.lock_path(run.parse().ok()?);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            // An owner removes its file after its containers; what turned up later is left over too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(DeadOwner { path, _lock: None }),
+            Err(_) => return None,
+        };
+        let mut text = String::new();
+        let is_marked = (&mut file).take(64).read_to_string(&mut text).is_ok() && text.starts_with(MARK);
+        (is_marked && file.try_lock().is_ok()).then_some(DeadOwner { path, _lock: Some(file) })
+    }
+
+    /// Lets one process at a time start or remove kept containers. The lock ends when the file is dropped.
+    pub(super) async fn kept_lock(&self) -> Result<File, ContainersError> {
+        let path = self.folder.join("kept.lock");
+        let failed = ContainersError::state(&path);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(&failed)?;
+        let taking = async {
+            loop {
+                match file.try_lock() {
+                    Ok(()) => return Ok(()),
+                    Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_INTERVAL).await,
+                    Err(TryLockError::Error(error)) => return Err(failed(error)),
+                }
+            }
+        };
+        tokio::time::timeout(KEPT_LIMIT, taking).await.map_err(|_| ContainersError::KeptBusy(KEPT_LIMIT))??;
+        Ok(file)
+    }
+}
+
+/// A run that ended without removing its containers.
+#[derive(Debug)]
+pub(super) struct DeadOwner {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl DeadOwner {
+    /// Its containers are gone; the lock file goes too.
+    pub(super) fn swept(self) {
+        remove_lock(&self.path);
+    }
+}
+
+/// A run of this process; it owns the containers that carry its labels.
+#[derive(Debug)]
+pub(super) struct Run {
+    id: Uuid,
+    path: PathBuf,
+    place: String,
+    lock: File,
+}
+
+impl Run {
+    /// The label by which its containers are found.
+    pub(super) fn label(&self) -> String {
+        format!("{RUN}={}", self.id)
+    }
+
+    /// What a container of this run carries.
+    pub(super) fn labels(&self, server: Server, port: u16, image: &str, kept: bool) -> Vec<(&'static str, String)> {
+        let mut labels = vec![
+            (PLACE, self.place.clone()),
+            (RUN, self.id.to_string()),
+            (OWNER, std::process::id().to_string()),
+            (LOCK, self.path.display().to_string()),
+            (SERVER, server.as_str().to_owned()),
+            (PORT, port.to_string()),
+            (IMAGE, image.to_owned()),
+        ];
+        if kept {
+            labels.push((KEPT, "true".to_owned()));
+        }
+        labels
+    }
+
+    /// Its containers are gone, or nobody's any more.
+    pub(super) fn end(self) {
+        remove_lock(&self.path);
+        drop(self.lock);
+    }
+}
+
+fn remove_lock(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::debug!(%error, path = %path.display(), "a lock file stays; it does no harm");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_id(run: &Run) -> String {
+        run.id.to_string()
+    }
+
+    #[test]
+    fn an_owner_is_alive_while_its_lock_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        let run = place.begin_run().unwrap();
+        let id = run_id(&run);
+        assert!(place.dead_owner(&id).is_none());
+        let path = run.path.clone();
+        // As when the process is killed: the lock goes, the file stays.
+        drop(run);
+        let dead = place.dead_owner(&id).unwrap();
+        assert!(place.dead_owner(&id).is_none(), "two sweepers do not sweep the same run");
+        dead.swept();
+        assert!(!path.exists());
+        assert!(place.dead_owner(&id).is_some(), "a run whose file is gone has ended");
+    }
+
+    #[test]
+    fn what_is_doubtful_is_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        let starting = Uuid::new_v4();
+        fs::write(place.lock_path(starting), "").unwrap();
+        assert!(place.dead_owner(&starting.to_string()).is_none());
+        assert!(place.dead_owner("../../etc/passwd").is_none());
+    }
+
+    #[test]
+    fn a_place_keeps_its_id_and_no_two_have_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        assert_eq!(Place::open(folder.path()).unwrap().id, place.id);
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(Place::open(other.path()).unwrap().id, place.id);
+    }
+
+    #[tokio::test]
+    async fn one_process_at_a_time_starts_kept_containers() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        let first = place.kept_lock().await.unwrap();
+        let waiting = tokio::time::timeout(Duration::from_millis(200), place.kept_lock()).await;
+        assert!(waiting.is_err());
+        drop(first);
+        place.kept_lock().await.unwrap();
+    }
+}
