@@ -249,6 +249,11 @@ pub(crate) struct TokenArgs {
 #[command(after_help = "\
 Ends with 0 when at least one backend can be used here, else with 3.")]
 pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+    /// Remove the containers that `--keep` left running, and nothing else.
+    #[arg(long)]
+    pub(crate) remove_kept: bool,
     /// Print one JSON object and nothing else.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,22 +1,17 @@
-//! `ackscope doctor`: what each backend would need on this machine.
+//! `ackscope doctor`: what each backend would need on this machine, and which one `auto` takes.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ackscope_core::clock::Clock;
-use ackscope_harness::environment::{BackendChoice, Environment, EnvironmentOptions, Settings};
+use ackscope_harness::environment::containers::{DockerStatus, docker_status, remove_kept, sweep};
+use ackscope_harness::environment::{
+    BackendChoice, Environment, EnvironmentOptions, Infrastructure, Settings, variable_of,
+};
 use ackscope_harness::report::paint::{Paint, Tone};
 use serde::Serialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::args::{DoctorArgs, load_settings};
 use super::{Exit, Outcome, out};
-
-/// How long Docker may take to answer.
-const DOCKER_LIMIT: Duration = Duration::from_secs(2);
-/// Where Docker listens unless `DOCKER_HOST` says otherwise.
-const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// What was found out about a backend.
 #[derive(Debug, Serialize)]
@@ -27,104 +22,118 @@ struct Finding {
     needs: Option<String>,
 }
 
+impl Finding {
+    fn usable(backend: BackendChoice, says: String) -> Self {
+        Self { backend: backend.as_str(), usable: true, says, needs: None }
+    }
+
+    fn not(backend: BackendChoice, says: String, needs: &str) -> Self {
+        Self { backend: backend.as_str(), usable: false, says, needs: Some(needs.to_owned()) }
+    }
+}
+
 /// Looks and prints.
 pub(crate) async fn doctor(args: &DoctorArgs) -> Outcome {
-    let settings = load_settings(Settings::default())?;
-    let findings = [embedded().await, containers().await, external(&settings)];
+    if args.remove_kept {
+        let removed = remove_kept().await?;
+        out::line(&format!("Removed {removed} kept containers"));
+        return Ok(Exit::Pass);
+    }
+    let settings = load_settings(args.backend.flags())?;
+    let findings = [external(&settings).await, containers(&settings).await, embedded().await];
     let usable = findings.iter().any(|finding| finding.usable);
+    let chosen = chosen(&settings, &findings);
     if args.json {
-        out::json(&serde_json::json!({ "usable": usable, "backends": findings }))?;
-    } else {
-        let paint = Paint::for_stream(&io::stdout());
-        for finding in &findings {
-            let (sign, tone) = if finding.usable { ("✓", Tone::Good) } else { ("-", Tone::Faint) };
-            let name = format!("{:<11}", finding.backend);
-            out::line(&format!("{} {name} {}", paint.paint(tone, sign), finding.says));
-            if let Some(needs) = &finding.needs {
-                out::line(&format!("              {}", paint.paint(Tone::Faint, needs)));
-            }
+        out::json(&serde_json::json!({ "usable": usable, "auto": chosen, "backends": findings }))?;
+        return Ok(if usable { Exit::Pass } else { Exit::Inconclusive });
+    }
+    let paint = Paint::for_stream(&io::stdout());
+    for finding in &findings {
+        let (sign, tone) = if finding.usable { ("✓", Tone::Good) } else { ("-", Tone::Faint) };
+        let mut lines = finding.says.lines();
+        let first = lines.next().unwrap_or_default();
+        out::line(&format!("{} {:<11} {first}", paint.paint(tone, sign), finding.backend));
+        for line in lines {
+            out::line(&format!("              {}", line.trim_start()));
         }
+        if let Some(needs) = &finding.needs {
+            out::line(&format!("              {}", paint.paint(Tone::Faint, needs)));
+        }
+    }
+    match chosen {
+        Some(backend) => out::line(&format!("\nauto takes {backend} here")),
+        None => out::line("\nauto takes external here, because an address is given, and it cannot be used"),
     }
     Ok(if usable { Exit::Pass } else { Exit::Inconclusive })
 }
 
+/// Which backend `auto` takes, by the findings.
+fn chosen(settings: &Settings, findings: &[Finding]) -> Option<&'static str> {
+    let mut usable = findings.iter().filter(|finding| finding.usable).map(|finding| finding.backend);
+    let best = usable.next()?;
+    // Addresses are not passed over in silence.
+    let passed_over = !settings.addresses.given().is_empty() && best != BackendChoice::External.as_str();
+    (!passed_over).then_some(best)
+}
+
 /// Opens the embedded backend in a folder of its own and closes it again: tables are written and read for it.
 async fn embedded() -> Finding {
-    let options = EnvironmentOptions::embedded();
-    match Environment::start(options, &Clock::default()).await {
+    match Environment::start(EnvironmentOptions::embedded(), &Clock::default()).await {
         Ok(environment) => {
             environment.shutdown().await;
             let folder = std::env::temp_dir();
-            Finding {
-                backend: "embedded",
-                usable: true,
-                says: format!("ready; a database was made and removed in {}", folder.display()),
-                needs: None,
-            }
+            let says = format!("ready; a database was made and removed in {}", folder.display());
+            Finding::usable(BackendChoice::Embedded, says)
         }
-        Err(error) => Finding {
-            backend: "embedded",
-            usable: false,
-            says: error.to_string(),
-            needs: Some("it needs a folder for temporary files that can be written: set TMPDIR".to_owned()),
-        },
+        Err(error) => Finding::not(
+            BackendChoice::Embedded,
+            error.to_string(),
+            "it needs a folder for temporary files that can be written: set TMPDIR",
+        ),
     }
 }
 
-async fn containers() -> Finding {
-    let says = match docker_socket() {
-        Some(socket) => match ping(&socket).await {
-            Ok(()) => format!("Docker answers at {}", socket.display()),
-            Err(error) => format!("Docker does not answer at {}: {error}", socket.display()),
-        },
-        None => "DOCKER_HOST names something that is not a socket file, which is not looked at".to_owned(),
+/// Asks Docker, removes what killed runs left, and looks for the images.
+async fn containers(settings: &Settings) -> Finding {
+    let backend = BackendChoice::Containers;
+    let version = match docker_status().await {
+        status @ DockerStatus::Ready { .. } => status.to_string(),
+        DockerStatus::Not(problem) => return Finding::not(backend, problem.to_string(), "it needs a Docker engine"),
     };
-    Finding {
-        backend: "containers",
-        usable: false,
-        says,
-        needs: Some("the containers backend arrives in a later version".to_owned()),
+    let swept = match sweep().await {
+        Ok(swept) if swept.is_empty() => String::new(),
+        Ok(swept) => format!("; {swept}"),
+        Err(error) => return Finding::not(backend, format!("{version}; {error}"), "it needs a Docker engine that works"),
+    };
+    let images = settings.environment().containers().images;
+    let missing = images.missing().await;
+    let says = match missing.as_slice() {
+        [] => format!("{version}, and the images are here{swept}"),
+        missing => format!("{version}{swept}; the first start pulls {}", missing.join(", ")),
+    };
+    Finding::usable(backend, says)
+}
+
+/// Makes a backend on the servers that are given, and removes what that made.
+async fn external(settings: &Settings) -> Finding {
+    let backend = BackendChoice::External;
+    let given = settings.addresses.given();
+    if given.is_empty() {
+        let names = ["mongodb_uri", "redis_url", "kafka_brokers"].map(variable_of).join(", ");
+        return Finding::not(backend, "no addresses are given".to_owned(), &format!("it needs {names}"));
     }
-}
-
-fn docker_socket() -> Option<PathBuf> {
-    match std::env::var("DOCKER_HOST") {
-        Ok(host) if !host.is_empty() => host.strip_prefix("unix://").map(PathBuf::from),
-        _ => Some(PathBuf::from(DOCKER_SOCKET)),
-    }
-}
-
-/// A real request, not only a file that is there.
-#[cfg(unix)]
-async fn ping(socket: &Path) -> io::Result<()> {
-    let asking = async {
-        let mut stream = tokio::net::UnixStream::connect(socket).await?;
-        stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n").await?;
-        let mut answer = [0; 64];
-        let length = stream.read(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer[..length]);
-        if answer.contains(" 200 ") { Ok(()) } else { Err(io::Error::other("it answers something else")) }
+    // Under a name of its own: what stays under the name that is set is nothing to try things on.
+    let options = EnvironmentOptions { choice: backend, namespace: None, data: None, ..settings.environment() };
+    let looked = async {
+        let infrastructure = Infrastructure::start(options).await?;
+        Environment::on(infrastructure, &Clock::default()).await
     };
-    let timed_out = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 2 s");
-    tokio::time::timeout(DOCKER_LIMIT, asking).await.unwrap_or_else(|_| Err(timed_out()))
-}
-
-#[cfg(not(unix))]
-async fn ping(_: &Path) -> io::Result<()> {
-    Err(io::Error::other("only looked for on Unix"))
-}
-
-fn external(settings: &Settings) -> Finding {
-    let names = settings.addresses.names();
-    let says = if names.is_empty() {
-        "no addresses are given".to_owned()
-    } else {
-        format!("addresses are given: {}", names.join(", "))
-    };
-    Finding {
-        backend: "external",
-        usable: false,
-        says,
-        needs: Some("the external backend arrives in a later version".to_owned()),
+    match looked.await {
+        Ok(environment) => {
+            let says = format!("ready; {}", environment.servers().unwrap_or_default());
+            environment.shutdown().await;
+            Finding::usable(backend, says)
+        }
+        Err(error) => Finding::not(backend, error.to_string(), "each server has to answer and to permit what is needed"),
     }
 }

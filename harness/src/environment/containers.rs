@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::query_parameters::{KillContainerOptions, StopContainerOptionsBuilder};
 use tokio::sync::oneshot;
@@ -90,7 +91,7 @@ impl Containers {
         let kept = Arc::new(AtomicBool::new(false));
         let cancel = CancellationToken::new();
         let end =
-            End { cancel: cancel.clone(), ended, kept: Arc::clone(&kept), progress: Arc::clone(&options.progress) };
+            End { cancel: cancel.clone(), ended: Mutex::new(ended), kept: Arc::clone(&kept), progress: Arc::clone(&options.progress) };
         let keep = options.keep;
         let owner = Owner { options, images, cancel, kept };
         docker::threads()?.spawn(owner.own(tell_started, ended_sender));
@@ -189,7 +190,7 @@ impl Containers {
 struct End {
     cancel: CancellationToken,
     /// Closed when the owner has nothing left to do.
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
     kept: Arc<AtomicBool>,
     progress: Progress,
 }
@@ -203,7 +204,8 @@ impl std::fmt::Debug for End {
 impl Drop for End {
     fn drop(&mut self) {
         self.cancel.cancel();
-        let waiting = || match self.ended.recv_timeout(END_LIMIT) {
+        let ended = self.ended.get_mut();
+        let waiting = || match ended.recv_timeout(END_LIMIT) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
             Err(RecvTimeoutError::Timeout) => {
                 tracing::warn!("containers are not gone yet and are not waited for; the next start removes them");

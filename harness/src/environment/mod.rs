@@ -30,7 +30,7 @@ pub use self::namespace::{Namespace, NamespaceError};
 pub use self::containers::ServerAddresses;
 pub use self::servers::{ServerProblem, ServerProblems};
 use self::servers::{Place, Servers};
-pub use self::settings::{Addresses, ImageNames, SETTINGS_FILE, Settings, SettingsError, parse_limit};
+pub use self::settings::{Addresses, ImageNames, SETTINGS_FILE, Settings, SettingsError, parse_limit, variable_of};
 pub use self::token_key::{TokenKeyError, load_or_create_token_key, token_key_path};
 
 /// How long the end waits for the last user of the backend to let go of it.
@@ -142,6 +142,8 @@ impl EnvironmentOptions {
 pub struct Infrastructure {
     kind: BackendKind,
     reason: String,
+    /// Where the embedded files stay; absent: they go with the run.
+    data: Option<PathBuf>,
     servers: Option<(ServerAddresses, Place)>,
     containers: Option<Containers>,
 }
@@ -155,7 +157,8 @@ impl Infrastructure {
                 DockerStatus::Not(problem) => Err(problem.to_string()),
             }
         };
-        let embedded = |reason| Self { kind: BackendKind::Embedded, reason, servers: None, containers: None };
+        let data = options.data.clone();
+        let embedded = |reason| Self { kind: BackendKind::Embedded, reason, data, servers: None, containers: None };
         match choice::decide(options.choice, &options.addresses, docker).await? {
             Decision::Embedded { reason } => Ok(embedded(reason)),
             Decision::External { .. } if options.data.is_some() => {
@@ -164,6 +167,7 @@ impl Infrastructure {
             Decision::External { addresses, reason } => Ok(Self {
                 kind: BackendKind::External,
                 reason,
+                data: None,
                 servers: Some((addresses, Place::shared(options.namespace))),
                 containers: None,
             }),
@@ -181,7 +185,8 @@ impl Infrastructure {
                         // Kept containers may serve several runs, at the same time too.
                         let place = if keep { Place::shared(options.namespace) } else { Place::alone() };
                         let servers = Some((containers.addresses().clone(), place));
-                        Ok(Self { kind: BackendKind::Containers, reason, servers, containers: Some(containers) })
+                        let kind = BackendKind::Containers;
+                        Ok(Self { kind, reason, data: None, servers, containers: Some(containers) })
                     }
                     Err(error) if or_embedded => {
                         tracing::warn!(%error, "containers cannot be had, taking the embedded backend");
@@ -260,8 +265,12 @@ impl std::fmt::Debug for Environment {
 impl Environment {
     /// Chooses a backend and makes it ready. Dropping this future undoes what it did.
     pub async fn start(options: EnvironmentOptions, clock: &Clock) -> Result<Self, EnvironmentError> {
-        let data = options.data.clone();
-        let Infrastructure { kind, reason, servers, containers } = Infrastructure::start(options).await?;
+        Self::on(Infrastructure::start(options).await?, clock).await
+    }
+
+    /// Makes a backend ready on what was chosen.
+    pub async fn on(infrastructure: Infrastructure, clock: &Clock) -> Result<Self, EnvironmentError> {
+        let Infrastructure { kind, reason, data, servers, containers } = infrastructure;
         let Some((addresses, place)) = servers else { return Self::embedded(data, reason, clock).await };
         match Servers::connect(&addresses, place, clock).await {
             Ok(servers) => Ok(Self {
@@ -316,6 +325,11 @@ impl Environment {
     /// The backend's parts, for reading what is stored. `None` after the end.
     pub fn backend(&self) -> Option<&Backend> {
         self.backend.as_ref()
+    }
+
+    /// What servers it runs on, in a few words; `None` when it runs on none.
+    pub fn servers(&self) -> Option<String> {
+        self.servers.as_ref().map(Servers::describe)
     }
 
     /// The containers it runs in, for faults.

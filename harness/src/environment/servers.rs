@@ -170,7 +170,7 @@ impl Servers {
             text.push_str(", without transactions");
         }
         // Writing to a text cannot fail.
-        write!(text, "), Redis {}, Kafka with {}", self.cache.version(), self.log.broker()).ok();
+        write!(text, "), Redis {}, Kafka", self.cache.version()).ok();
         if self.place.is_shared {
             write!(text, ", under the name {}", self.place.database).ok();
         }

@@ -349,7 +349,7 @@ const TEXT_VARIABLES: [(&str, &str); 6] = [
 ];
 
 /// The variable of one of [`Addresses::given`].
-pub(super) fn variable_of(name: &str) -> &'static str {
+pub fn variable_of(name: &str) -> &'static str {
     TEXT_VARIABLES.iter().find(|(known, _)| *known == name).map_or("", |(_, variable)| variable)
 }
 

@@ -140,6 +140,26 @@ impl Default for ContainerImages {
 }
 
 impl ContainerImages {
+    /// Those that Docker does not have yet.
+    pub async fn missing(&self) -> Vec<String> {
+        let images = self.clone();
+        let looking = docker::on_docker_threads(async move {
+            let Ok(docker) = docker::connect().await else { return images.all() };
+            let mut missing = Vec::new();
+            for image in images.all() {
+                if docker.inspect_image(&image).await.is_err() {
+                    missing.push(image);
+                }
+            }
+            missing
+        });
+        looking.await.unwrap_or_else(|_| self.all())
+    }
+
+    fn all(&self) -> Vec<String> {
+        Server::ALL.into_iter().map(|server| self.of(server).to_owned()).collect()
+    }
+
     /// The text for one of the servers.
     pub fn of(&self, server: Server) -> &str {
         match server {

@@ -18,6 +18,19 @@ pub struct Swept {
     pub containers: usize,
 }
 
+impl Swept {
+    /// Whether there was nothing.
+    pub fn is_empty(&self) -> bool {
+        self.containers == 0
+    }
+}
+
+impl std::fmt::Display for Swept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "removed {} containers that {} killed runs had left", self.containers, self.runs)
+    }
+}
+
 /// Removes the containers of this user's runs whose process is gone, with their volumes. Kept ones stay, and so does
 /// everything that belongs to a living process, another user or another program.
 pub async fn sweep() -> Result<Swept, ContainersError> {

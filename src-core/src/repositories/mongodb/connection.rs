@@ -21,6 +21,11 @@ const POOL_MAX: u32 = 32;
 /// The longest name a database can have, in bytes.
 const DATABASE_NAME_MAX_BYTES: usize = 63;
 
+/// The collection, and the document in it, that say that a database was made by Ackscope.
+const OWNER: &str = "ackscope";
+/// How many collections of somebody else's database are named.
+const NAMES_SHOWN: usize = 5;
+
 /// Codes of a user who may not do something.
 const NOT_PERMITTED: [i32; 3] = [13, 8000, 31];
 /// Codes of a user or password that are wrong.
@@ -34,6 +39,9 @@ pub struct MongoOptions {
     pub uri: String,
     /// The database.
     pub database: String,
+    /// Others use the server too: a database that is neither empty nor made by Ackscope is left alone, see
+    /// [`MongoStartError::NotOurs`].
+    pub is_shared: bool,
     /// How long one operation of a repository may take, with everything it waits for. Beyond that it is answered with
     /// [`StoreError::Unavailable`](crate::repositories::StoreError::Unavailable).
     pub request_timeout: Duration,
@@ -44,6 +52,7 @@ impl Default for MongoOptions {
         Self {
             uri: "mongodb://127.0.0.1:27017".into(),
             database: "ackscope".into(),
+            is_shared: false,
             request_timeout: Duration::from_secs(5),
         }
     }
@@ -118,6 +127,17 @@ pub enum MongoStartError {
     NotPrimary {
         /// Where.
         hosts: String,
+    },
+    /// The database holds what somebody else put there.
+    #[error(
+        "the MongoDB database '{database}' is not empty and was not made by Ackscope (it holds {holds}): it is left as it is. \
+         Choose another name, or remove it yourself"
+    )]
+    NotOurs {
+        /// The database.
+        database: String,
+        /// Some of its collections.
+        holds: String,
     },
     /// The database could not be made ready.
     #[error("the MongoDB database cannot be made ready, {what}: {reason}")]
@@ -201,6 +221,9 @@ pub(super) async fn connect(options: &MongoOptions) -> Result<MongoStore, MongoS
     // The first command that wants a user, if the server has users.
     let build = connecting.ask(admin.run_command(doc! { "buildInfo": 1 })).await?;
     let database = client.database(&options.database);
+    if options.is_shared {
+        connecting.claim(&database).await?;
+    }
     connecting.prepare(&database).await?;
     let server = describe(&hello, &build);
     let inner = Inner { client, database, server, request_timeout: options.request_timeout };
@@ -264,6 +287,25 @@ impl Connecting<'_> {
             (_, Some(_)) => MongoStartError::Preparation { what: "the server refused a command", reason },
             _ => MongoStartError::Unreachable { hosts, reason },
         }
+    }
+
+    /// Makes sure that the database is ours: empty, and then marked, or marked before.
+    async fn claim(&self, database: &Database) -> Result<(), MongoStartError> {
+        let mut names = self.ask(database.list_collection_names()).await?;
+        let marks = database.collection::<Document>(OWNER);
+        if names.is_empty() {
+            let mark = doc! { "_id": OWNER, "made_by": "ackscope", "version": env!("CARGO_PKG_VERSION") };
+            // Another node may be making the same database at this moment: one mark is enough.
+            let marked = marks.replace_one(doc! { "_id": OWNER }, mark).upsert(true);
+            self.ask(marked).await?;
+            return Ok(());
+        }
+        if self.ask(marks.find_one(doc! { "_id": OWNER, "made_by": "ackscope" })).await?.is_some() {
+            return Ok(());
+        }
+        names.sort_unstable();
+        names.truncate(NAMES_SHOWN);
+        Err(MongoStartError::NotOurs { database: database.name().to_owned(), holds: names.join(", ") })
     }
 
     /// Makes the collections and indexes that are not there.

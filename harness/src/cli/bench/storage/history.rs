@@ -12,7 +12,7 @@ use ackscope_core::probe::Probe;
 use ackscope_core::repositories::{StoredConversation, StoredParticipant};
 use ackscope_core::state::{Change, MessageChange, PlacedChange};
 use ackscope_core::token::TokenKey;
-use ackscope_harness::environment::{BackendChoice, Environment, EnvironmentOptions};
+use ackscope_harness::environment::{Environment, EnvironmentOptions};
 use ackscope_harness::socketio::{Connection, ConnectionOptions, DisconnectReason, Handler, Malformed, Payload};
 use ackscope_protocol::text::{Cursor, HistoryLimit};
 use ackscope_protocol::wire::{self, Answer, ConversationKind, History, Message, MessagePage, Request as _, Role};
