@@ -1,6 +1,6 @@
 //! Which images the servers are started from.
 
-use super::Server;
+use super::{Server, docker};
 
 /// An image, as Docker names it: `mongo:8`, `registry.example:5000/team/redis@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
