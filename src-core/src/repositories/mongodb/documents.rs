@@ -9,7 +9,7 @@ use std::str::FromStr;
 use ::mongodb::bson::{Bson, DateTime, Document, doc, from_bson, to_bson};
 use ackscope_protocol::text::{MessageText, Title};
 use ackscope_protocol::wire::{Deleted, Edit, Message, MessageMedia, MessageRef, Reactions};
-use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
+use ackscope_protocol::{ConversationId, MessageId, TempId, Timestamp, UserId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -311,7 +311,7 @@ pub(super) fn message_document(
 
 fn sent_fields(message: &Message) -> Result<Document, StoreError> {
     let mut sent = doc! { "sender_id": message.sender_id.as_str(), "created_at": date(message.created_at) };
-    set(&mut sent, "temp_id", message.temp_id.as_ref().map(|temp_id| temp_id.as_str()));
+    set(&mut sent, "temp_id", message.temp_id.as_ref().map(TempId::as_str));
     set(&mut sent, "text", message.text.as_deref());
     set_list(&mut sent, "media", message.media.iter().map(media_fields).collect::<Result<_, _>>()?);
     set(&mut sent, "reply_to", message.reply_to.map(|id| id.to_string()));

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 
 use super::documents::{self, Stored, message_document, offset};
-use super::operation::{DUPLICATE_KEY, Failure, damaged};
+use super::operation::{DUPLICATE_KEY, Failure, damaged, is_duplicate_key};
 use super::{MESSAGES, MongoStore};
 use crate::repositories::{InsertOutcome, MessageRepository, StoreError};
 use crate::state::{Found, MessageState, PlacedChange, StoredMessage, remove_content};
@@ -158,52 +158,47 @@ impl MongoMessages {
     }
 
     /// What a key stood in the way of: a message that is there already changes nothing, one that changes were waiting
-    /// for joins them. The answer names those that joined.
-    async fn join_states(&self, mut candidates: Vec<Candidate<'_>>) -> Result<Vec<usize>, Failure> {
+    /// for joins them. The answer names those that joined. One by one, because the answer to a bulk of updates does
+    /// not say which of them found their document; hardly any message comes after its changes.
+    async fn join_states(&self, candidates: Vec<Candidate<'_>>) -> Result<Vec<usize>, Failure> {
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<MessageId> = candidates.iter().map(|candidate| candidate.message.message_id).collect();
+        let mut there = self.newest_of(&ids).await?;
         let mut joined = Vec::new();
-        let mut was_refused = false;
-        let mut is_second_look = false;
-        while !candidates.is_empty() {
-            let ids: Vec<MessageId> = candidates.iter().map(|candidate| candidate.message.message_id).collect();
-            let there = self.newest_of(&ids).await?;
-            let mut waiting = Vec::new();
-            let mut statements = Vec::new();
-            for candidate in candidates {
+        for candidate in candidates {
+            let message_id = candidate.message.message_id;
+            loop {
                 // The server does not say which key it was: of an id that is not there it was the place.
-                let Some(stored) = there.get(&candidate.message.message_id) else {
-                    return Err(candidate.place_is_taken().into());
-                };
+                let Some(stored) = there.remove(&message_id) else { return Err(candidate.place_is_taken().into()) };
                 if stored.message.is_some() || stored.state.gone.is_some() {
-                    if is_second_look && stored.message.as_ref().is_some_and(|it| it.seq == candidate.message.seq) {
-                        joined.push(candidate.index);
-                    }
-                    continue;
+                    break;
                 }
-                if was_refused {
-                    return Err(candidate.place_is_taken().into());
+                if self.join(&candidate, &stored).await? {
+                    joined.push(candidate.index);
+                    break;
                 }
-                let mut message = candidate.message.clone();
-                if stored.state.deleted.is_some() {
-                    remove_content(&mut message);
-                }
-                let Message { message_id, conversation_id, .. } = message;
-                let document = message_document(message_id, conversation_id, Some(&message), &stored.state)?;
-                statements.push(doc! { "q": as_read(message_id, stored), "u": document });
-                waiting.push(candidate);
+                // A change or the message itself came in between.
+                there.extend(self.newest_of(&[message_id]).await?);
             }
-            if statements.is_empty() {
-                break;
-            }
-            let count = statements.len();
-            let written = self.store.update_each(MESSAGES, statements, None).await?;
-            if written.count == count {
-                joined.extend(waiting.iter().map(|candidate| candidate.index));
-                break;
-            }
-            // A change came in between, or another message has the place. Looked at again.
-            (candidates, was_refused, is_second_look) = (waiting, written.has_duplicates, true);
         }
         Ok(joined)
+    }
+
+    /// Puts a message to the changes that were waiting for it; false when they are not any more what was read.
+    async fn join(&self, candidate: &Candidate<'_>, stored: &Stored) -> Result<bool, Failure> {
+        let mut message = candidate.message.clone();
+        if stored.state.deleted.is_some() {
+            remove_content(&mut message);
+        }
+        let Message { message_id, conversation_id, .. } = message;
+        let document = message_document(message_id, conversation_id, Some(&message), &stored.state)?;
+        match self.store.collection(MESSAGES).replace_one(as_read(message_id, stored), document).await {
+            Ok(replaced) => Ok(replaced.matched_count > 0),
+            Err(error) if is_duplicate_key(&error) => Err(candidate.place_is_taken().into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     // ---- changes --------------------------------------------------------------------------------------------
@@ -317,10 +312,8 @@ impl MongoMessages {
         limit: u32,
     ) -> Result<Vec<StoredMessage>, Failure> {
         // A bound in any case: it leaves out what has no place, and lets the server take the index that does.
-        let seq = match before_seq.and_then(|seq| i64::try_from(seq).ok()) {
-            Some(before) => doc! { "$lt": before },
-            None => doc! { "$gte": 0_i64 },
-        };
+        let before = before_seq.and_then(|seq| i64::try_from(seq).ok());
+        let seq = before.map_or_else(|| doc! { "$gte": 0_i64 }, |before| doc! { "$lt": before });
         let mut filter = doc! { "conversation_id": conversation_id.to_string(), "seq": seq };
         if let Some(viewer) = viewer {
             filter.insert("state.hidden_for", doc! { "$ne": viewer.as_str() });

@@ -16,7 +16,7 @@ use ::mongodb::options::ReturnDocument;
 use futures_util::TryStreamExt as _;
 
 use super::documents::Fields;
-use super::operation::{Failure, damaged, number};
+use super::operation::{Failure, damaged, is_duplicate_key, number};
 use super::{CONVERSATIONS, COUNTERS, MongoStore, OUTBOX};
 use crate::log::Topic;
 use crate::repositories::{OutboxEntry, StoreError};
@@ -82,12 +82,20 @@ impl MongoStore {
     /// Takes so many ids in a row and returns the first one.
     async fn take_outbox_ids(&self, count: usize) -> Result<i64, Failure> {
         let count = i64::try_from(count).map_err(damaged)?;
-        let counter = self
-            .collection(COUNTERS)
-            .find_one_and_update(doc! { "_id": OUTBOX }, doc! { "$inc": { "last": count } })
-            .upsert(true)
-            .return_document(ReturnDocument::After)
-            .await?;
+        let counter = loop {
+            let counted = self
+                .collection(COUNTERS)
+                .find_one_and_update(doc! { "_id": OUTBOX }, doc! { "$inc": { "last": count } })
+                .upsert(true)
+                .return_document(ReturnDocument::After)
+                .await;
+            match counted {
+                Ok(counter) => break counter,
+                // Two made the counter at the same time. Now it is there.
+                Err(error) if is_duplicate_key(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
         let last = counter.map_or(0, |counter| number(counter.get("last")));
         if last < count {
             return Err(damaged("the counter of the outbox does not count").into());
