@@ -13,6 +13,7 @@ mod ready;
 mod server;
 mod sweep;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -80,7 +81,8 @@ pub struct Containers {
 impl Containers {
     /// Starts the three servers side by side and waits until each has answered a real request. What killed runs left
     /// behind is swept meanwhile. Dropping this future undoes what it did, and so does a failure.
-    pub async fn start(options: ContainersOptions) -> Result<Self, ContainersError> {
+    pub async fn start(mut options: ContainersOptions) -> Result<Self, ContainersError> {
+        options.progress = harmless(options.progress);
         let image = |server: Server| {
             let parsed = ImageName::parse(options.images.of(server));
             parsed.map(|image| (server, image)).map_err(|error| ContainersError::ImageName { server, error })
@@ -184,6 +186,16 @@ impl Containers {
         let ordered = docker::on_docker_threads(order(self.docker.clone(), running.id.clone())).await?;
         ordered.map_err(ContainersError::request(format!("{what} {server}")))
     }
+}
+
+/// What is told to people must not stand in the way of removing containers: writing to a terminal that was closed
+/// panics.
+fn harmless(progress: Progress) -> Progress {
+    Arc::new(move |line| {
+        if catch_unwind(AssertUnwindSafe(|| progress(line))).is_err() {
+            tracing::debug!(line, "nobody could be told");
+        }
+    })
 }
 
 /// Ends the containers when it is dropped, and waits for it: the process may be about to exit.

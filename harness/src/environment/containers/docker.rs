@@ -158,7 +158,7 @@ pub(super) async fn connect() -> Result<Docker, DockerProblem> {
 /// The client of `testcontainers`, so that there is one opinion about where Docker is. It asks for the newest version
 /// of the API, which older engines (Debian 12 has 20.10) refuse: the version is agreed upon first.
 pub(super) async fn negotiated() -> Result<Docker, DockerProblem> {
-    // The scheme first: the library takes a wrong one for a mistake of the program and panics.
+    // The scheme first, so that the answer names what is wrong.
     if let Some(host) = docker_host()
         && !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme))
     {

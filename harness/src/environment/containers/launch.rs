@@ -226,7 +226,11 @@ impl Launch<'_> {
                 PortBinding { host_ip: Some(Ipv4Addr::LOCALHOST.to_string()), host_port: Some(port.to_string()) };
             host.port_bindings = Some(HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))]));
         });
-        let container = request.start().await.map_err(|error| start_error(self.server, &image, error.to_string()))?;
+        // A task of its own: the modifier blocks its task while it waits for the library's client, which the start of
+        // another server may be making at that moment.
+        let started =
+            tokio::spawn(request.start()).await.map_err(|error| ContainersError::Threads(error.to_string()))?;
+        let container = started.map_err(|error| start_error(self.server, &image, error.to_string()))?;
         let id = container.id().to_owned();
         // Its end is decided by the run's labels, and for a kept one not by this process. The handle would remove it.
         std::mem::forget(container);
