@@ -16,15 +16,13 @@ pub struct Servers {
 /// The servers, or nothing and one sentence in the list of what was skipped.
 pub async fn servers() -> Option<Servers> {
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    match (given("ACKSCOPE_MONGODB_URI"), given("ACKSCOPE_REDIS_URL"), given("ACKSCOPE_KAFKA_BROKERS")) {
-        (Some(mongodb_uri), Some(redis_url), Some(kafka_brokers)) => {
-            Some(Servers { mongodb_uri, redis_url, kafka_brokers })
-        }
-        _ => {
-            skipped("what needs real servers: neither addresses nor Docker are there");
-            None
-        }
-    }
+    let (Some(mongodb_uri), Some(redis_url), Some(kafka_brokers)) =
+        (given("ACKSCOPE_MONGODB_URI"), given("ACKSCOPE_REDIS_URL"), given("ACKSCOPE_KAFKA_BROKERS"))
+    else {
+        skipped("what needs real servers: neither addresses nor Docker are there");
+        return None;
+    };
+    Some(Servers { mongodb_uri, redis_url, kafka_brokers })
 }
 
 /// Says in the summary of `./ackscope test` that something did not run, and why.

@@ -1,6 +1,8 @@
 //! What only a MongoDB server can do to its repositories: leave a change half done, be silent, go away, and refuse
 //! part of a transaction.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::time::{Duration, Instant};
 
 use ackscope_core::log::Topic;
