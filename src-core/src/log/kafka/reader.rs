@@ -28,6 +28,9 @@ const GROUPS_MAX: usize = 16;
 /// How long a client waits for the next event at a time.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// Pause before a partition without a leader is asked for again.
+const LEADER_PAUSE: Duration = Duration::from_millis(20);
+
 type Client = BaseConsumer<Reports>;
 
 /// The clients, and how to make more.
@@ -100,9 +103,24 @@ impl Readers {
 
     /// One question for all partitions of the topics; answers in the order of topics and partitions.
     fn offsets(&self, topics: &[Topic], which: Offset) -> Result<Vec<Position>, LogError> {
-        let asked = self.partitions_of(topics, which)?;
-        let told = self.query.offsets_for_times(asked, self.time_limit()).map_err(|error| log_error(&error))?;
-        self.positions(topics, &told)
+        let deadline = Instant::now() + self.time_limit();
+        loop {
+            let asked = self.partitions_of(topics, which)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let told = self.query.offsets_for_times(asked, left);
+            let passing = match &told {
+                Ok(list) => list.elements().iter().find_map(|element| element.error().err()),
+                Err(error) => Some(error.clone()),
+            };
+            match passing {
+                // A partition that was just made, or whose leader moves, has none for a moment; the client asks for
+                // the new one meanwhile.
+                Some(error) if is_passing(&error) && Instant::now() + LEADER_PAUSE < deadline => {
+                    std::thread::sleep(LEADER_PAUSE);
+                }
+                _ => return self.positions(topics, &told.map_err(|error| log_error(&error))?),
+            }
+        }
     }
 
     /// The offset each partition's next record will get.
@@ -270,6 +288,14 @@ impl Readers {
             }
         }
     }
+}
+
+/// Errors of a partition that has no leader at the moment.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        code_of(error),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::ReplicaNotAvailable | Code::FencedLeaderEpoch)
+    )
 }
 
 /// Errors that trying again does not mend.
