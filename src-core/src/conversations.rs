@@ -83,7 +83,7 @@ impl Conversations {
             Ok(Lookup::Hit(_)) => None,
             // Without its cache the service is slower, not different.
             Err(error) => {
-                tracing::warn!(%error, "the cache failed, asking the store");
+                tracing::debug!(%error, "the cache failed, asking the store");
                 None
             }
         };
@@ -93,7 +93,7 @@ impl Conversations {
         if let Some(ticket) = ticket
             && let Err(error) = self.cache.fill(ticket, Arc::clone(&conversation)).await
         {
-            tracing::warn!(%error, "the cache could not be filled");
+            tracing::debug!(%error, "the cache could not be filled");
         }
         Ok((Some(conversation), PermissionSource::Store))
     }

@@ -26,7 +26,7 @@ use crate::repositories::StoredConversation;
 
 /// Lifetime of a generation. Longer than any request lives: a ticket that is older fills nothing.
 const GENERATION_TTL: Duration = Duration::from_mins(10);
-/// After an answer that did not come in time, lookups do not ask for this long. Without it every event of a
+/// After a failure, lookups do not ask for this long. Without it every event of a
 /// connection would wait for the time-out, one after the other.
 const SPARED: Duration = Duration::from_millis(500);
 /// Longest pause between two tries to connect again.
@@ -326,14 +326,26 @@ impl Shared {
         }
         match tokio::time::timeout(self.lookup_timeout, request).await {
             Ok(Ok(answer)) => {
-                *self.spared_until.lock() = None;
+                self.spared_until.lock().take();
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(unavailable(error)),
-            Err(_) => {
-                *self.spared_until.lock() = Some(Instant::now() + SPARED);
-                Err(CacheError(format!("no answer within {} ms", self.lookup_timeout.as_millis())))
+            Ok(Err(error)) => {
+                self.spare(&error);
+                Err(unavailable(error))
             }
+            Err(_) => {
+                let error = CacheError(format!("no answer within {} ms", self.lookup_timeout.as_millis()));
+                self.spare(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Nobody asks for a while. Said once for each while and not for each lookup that goes to the store instead.
+    fn spare(&self, error: &dyn std::fmt::Display) {
+        let until = Instant::now() + SPARED;
+        if self.spared_until.lock().replace(until).is_none_or(|before| before + SPARED < Instant::now()) {
+            tracing::warn!(%error, "Redis fails, the store is asked instead");
         }
     }
 

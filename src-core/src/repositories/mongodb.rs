@@ -12,6 +12,7 @@
 mod connection;
 mod conversations;
 mod documents;
+mod lookups;
 mod messages;
 mod operation;
 mod outbox;

@@ -187,11 +187,13 @@ impl Drop for Reports {
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::warn!(target: "librdkafka", facility, "{message}");
+            }
+            // What it tries again by itself. What comes of it is told by whoever asked.
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                tracing::info!(target: "librdkafka", facility, "{message}");
+            }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
                 tracing::debug!(target: "librdkafka", facility, "{message}");
             }

@@ -204,7 +204,15 @@ async fn client_options(options: &MongoOptions) -> Result<ClientOptions, MongoSt
 
 /// An error of the driver as one sentence.
 fn sentence(uri: &str, error: &Error) -> String {
-    without_password(uri, error.kind.to_string().trim_end_matches('.'))
+    let text = error.kind.to_string();
+    without_password(uri, cause(&text).trim_end_matches('.'))
+}
+
+/// Of the driver's picture of a server that it does not reach, what went wrong there.
+fn cause(text: &str) -> &str {
+    let Some((_, cause)) = text.split_once("Error: Kind: ") else { return text };
+    let end = [", labels:", ", source:"].iter().filter_map(|end| cause.find(end)).min().unwrap_or(cause.len());
+    &cause[..end]
 }
 
 pub(super) async fn connect(options: &MongoOptions) -> Result<MongoStore, MongoStartError> {

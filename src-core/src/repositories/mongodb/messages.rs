@@ -16,17 +16,20 @@ use futures_util::TryStreamExt as _;
 
 use super::documents::{self, Stored, message_document, offset};
 use super::operation::{DUPLICATE_KEY, Failure, damaged, is_duplicate_key};
+use super::lookups::{Lookups, found};
 use super::{MESSAGES, MongoStore};
 use crate::repositories::{InsertOutcome, MessageRepository, StoreError};
 use crate::state::{Found, MessageState, PlacedChange, StoredMessage, remove_content};
 
 /// Documents of one answer; a larger one is fetched in parts.
-const BATCH_MAX: u32 = 1_000;
+pub(super) const BATCH_MAX: u32 = 1_000;
 
 /// Messages in a MongoDB database.
 #[derive(Clone, Debug)]
 pub struct MongoMessages {
     store: MongoStore,
+    /// Questions for single messages, which are asked together.
+    lookups: Lookups,
 }
 
 /// A message of a bulk, the first one with its id.
@@ -52,7 +55,7 @@ impl Candidate<'_> {
 
 impl MongoMessages {
     pub(super) fn new(store: MongoStore) -> Self {
-        Self { store }
+        Self { lookups: Lookups::start(&store), store }
     }
 
     // ---- inserting ------------------------------------------------------------------------------------------
@@ -273,15 +276,6 @@ impl MongoMessages {
         Ok(there)
     }
 
-    async fn found(&self, ids: &[MessageId]) -> Result<HashMap<MessageId, Found>, Failure> {
-        let mut cursor = self.store.collection(MESSAGES).find(by_ids(ids)).batch_size(BATCH_MAX).await?;
-        let mut found = HashMap::new();
-        while let Some(document) = cursor.try_next().await? {
-            found.extend(documents::found(&document)?);
-        }
-        Ok(found)
-    }
-
     /// Messages that have their place, in this order.
     async fn placed(&self, filter: Document, order: Document, limit: u32) -> Result<Vec<StoredMessage>, Failure> {
         // To the server, no limit at all.
@@ -336,7 +330,7 @@ impl MongoMessages {
     }
 }
 
-fn by_ids(ids: &[MessageId]) -> Document {
+pub(super) fn by_ids(ids: &[MessageId]) -> Document {
     let ids: Vec<Bson> = ids.iter().map(|id| Bson::String(id.to_string())).collect();
     doc! { "_id": { "$in": ids } }
 }
@@ -382,15 +376,14 @@ impl MessageRepository for MongoMessages {
     }
 
     async fn find(&self, message_id: MessageId) -> Result<Option<Found>, StoreError> {
-        let find = async { Ok(self.found(&[message_id]).await?.remove(&message_id)) };
-        self.store.within(find).await
+        self.store.within(self.lookups.find(message_id)).await
     }
 
     async fn find_many(&self, message_ids: &[MessageId]) -> Result<HashMap<MessageId, Found>, StoreError> {
         if message_ids.is_empty() {
             return Ok(HashMap::new());
         }
-        self.store.within(self.found(message_ids)).await
+        self.store.within(found(&self.store, message_ids)).await
     }
 
     async fn history(
