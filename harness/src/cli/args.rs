@@ -90,7 +90,7 @@ pub(crate) struct BackendArgs {
     /// Redis's image for `containers` [default: redis:8] (ACKSCOPE_REDIS_IMAGE).
     #[arg(long, value_name = "IMAGE", hide_short_help = true)]
     pub(crate) redis_image: Option<String>,
-    /// Kafka's image for `containers` [default: apache/kafka:4.1.0] (ACKSCOPE_KAFKA_IMAGE).
+    /// Kafka's image for `containers` [default: apache/kafka:4.1] (ACKSCOPE_KAFKA_IMAGE).
     #[arg(long, value_name = "IMAGE", hide_short_help = true)]
     pub(crate) kafka_image: Option<String>,
     /// Let the containers run after the end, for a fast next start; `ackscope doctor --remove-kept` ends them.
@@ -373,6 +373,10 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Whether messages notice faults of the media and search services, and whether everything is caught up.
     Degradation(DegradationArgs),
+    /// Whether the promises hold while MongoDB, Redis and Kafka are killed, paused and stopped in containers.
+    Recovery(RecoveryArgs),
+    /// What the whole path does on real servers beside what the servers alone can do.
+    Servers(ServersArgs),
     /// What the embedded backend's log, store and cache and the search service can do, each by itself.
     #[command(after_help = "\
 Takes about three minutes and up to 2 GB of the temporary folder. The history is asked for over a
@@ -417,6 +421,48 @@ pub(crate) struct DegradationArgs {
     /// Only the faults with this in their names, such as `search` or `slow`, between the phases without one.
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
+}
+
+/// `ackscope bench recovery`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope bench recovery                        nine outages, about ten minutes
+  ackscope bench recovery --only kafka --rate 100
+
+For each server: killed (SIGKILL) and started again, paused for 20 s, stopped and started again after
+5 s, all of it under load. A message that is refused meanwhile is no failure, one that is lost or
+told twice is. `recovered` is the time from the moment the server is back until as many messages a
+second are delivered as are sent.
+
+Ends with 1 when something was lost, told twice or told to somebody else.")]
+pub(crate) struct RecoveryArgs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+    /// Messages a second, all users together.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=20_000))]
+    pub(crate) rate: u32,
+    /// Only the outages with this in their names, such as `kafka` or `paused`.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+}
+
+/// `ackscope bench servers`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+First the whole path: a fixed rate, then the highest rate that keeps both budgets. Then what the
+servers can do alone, with records of the same size on the same servers: produced with acks=all,
+consumed by a group, and inserted in bulks of 500. The ratio of the two rates is what the rest of the
+path leaves of it (aim: 0.5).")]
+pub(crate) struct ServersArgs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+    /// Messages a second of the first part.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=200_000))]
+    pub(crate) rate: u32,
+    /// Records of the last part.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    pub(crate) records: u32,
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

@@ -103,7 +103,9 @@ async fn containers(settings: &Settings) -> Finding {
     let swept = match sweep().await {
         Ok(swept) if swept.is_empty() => String::new(),
         Ok(swept) => format!("; {swept}"),
-        Err(error) => return Finding::not(backend, format!("{version}; {error}"), "it needs a Docker engine that works"),
+        Err(error) => {
+            return Finding::not(backend, format!("{version}; {error}"), "it needs a Docker engine that works");
+        }
     };
     let images = settings.environment().containers().images;
     let missing = images.missing().await;
@@ -134,6 +136,8 @@ async fn external(settings: &Settings) -> Finding {
             environment.shutdown().await;
             Finding::usable(backend, says)
         }
-        Err(error) => Finding::not(backend, error.to_string(), "each server has to answer and to permit what is needed"),
+        Err(error) => {
+            Finding::not(backend, error.to_string(), "each server has to answer and to permit what is needed")
+        }
     }
 }

@@ -58,19 +58,11 @@ impl FromStr for BackendChoice {
 #[derive(Debug)]
 pub(super) enum Decision {
     /// One SQLite file and memory.
-    Embedded {
-        reason: String,
-    },
+    Embedded { reason: String },
     /// Real servers in containers. Whoever asked for `auto` gets `embedded` when they do not start.
-    Containers {
-        reason: String,
-        or_embedded: bool,
-    },
+    Containers { reason: String, or_embedded: bool },
     /// Real servers by address.
-    External {
-        addresses: ServerAddresses,
-        reason: String,
-    },
+    External { addresses: ServerAddresses, reason: String },
 }
 
 /// Chooses (S2). `docker` is only asked when it matters: its version, or why it cannot be used.
@@ -81,9 +73,9 @@ pub(super) async fn decide(
 ) -> Result<Decision, EnvironmentError> {
     let external = |reason: &str| match addresses.complete() {
         Ok(addresses) => Ok(Decision::External { addresses, reason: reason.to_owned() }),
-        Err(missing) => Err(EnvironmentError::MissingAddresses(
-            missing.into_iter().map(|name| (name, variable_of(name))).collect(),
-        )),
+        Err(missing) => {
+            Err(EnvironmentError::MissingAddresses(missing.into_iter().map(|name| (name, variable_of(name))).collect()))
+        }
     };
     match choice {
         BackendChoice::Embedded => Ok(Decision::Embedded { reason: "embedded: it was asked for".to_owned() }),
@@ -99,9 +91,9 @@ pub(super) async fn decide(
                 reason: format!("containers: asked for auto, and Docker {version} answers"),
                 or_embedded: true,
             },
-            Err(why) => Decision::Embedded {
-                reason: format!("embedded: asked for auto, no addresses are given, and {why}"),
-            },
+            Err(why) => {
+                Decision::Embedded { reason: format!("embedded: asked for auto, no addresses are given, and {why}") }
+            }
         }),
     }
 }

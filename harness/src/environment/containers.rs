@@ -92,8 +92,12 @@ impl Containers {
         let (ended_sender, ended) = sync_channel(1);
         let kept = Arc::new(AtomicBool::new(false));
         let cancel = CancellationToken::new();
-        let end =
-            End { cancel: cancel.clone(), ended: Mutex::new(ended), kept: Arc::clone(&kept), progress: Arc::clone(&options.progress) };
+        let end = End {
+            cancel: cancel.clone(),
+            ended: Mutex::new(ended),
+            kept: Arc::clone(&kept),
+            progress: Arc::clone(&options.progress),
+        };
         let keep = options.keep;
         let owner = Owner { options, images, cancel, kept };
         docker::threads()?.spawn(owner.own(tell_started, ended_sender));

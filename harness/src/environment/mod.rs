@@ -21,15 +21,15 @@ use ackscope_protocol::control::BackendKind;
 
 use self::choice::Decision;
 pub use self::choice::{BackendChoice, UnknownBackend};
+pub use self::containers::ServerAddresses;
 use self::containers::{
     ContainerImages, Containers, ContainersError, ContainersOptions, DockerStatus, Progress, docker_status,
 };
 pub use self::files::FilesError;
 use self::files::RunFiles;
 pub use self::namespace::{Namespace, NamespaceError};
-pub use self::containers::ServerAddresses;
-pub use self::servers::{ServerProblem, ServerProblems};
 use self::servers::{Place, Servers};
+pub use self::servers::{ServerProblem, ServerProblems};
 pub use self::settings::{Addresses, ImageNames, SETTINGS_FILE, Settings, SettingsError, parse_limit, variable_of};
 pub use self::token_key::{TokenKeyError, load_or_create_token_key, token_key_path};
 

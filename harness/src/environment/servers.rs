@@ -125,7 +125,8 @@ impl Servers {
             topic_prefix: place.topic_prefix.clone(),
             ..KafkaOptions::default()
         };
-        let connecting = (MongoStore::connect(&mongodb), RedisCache::connect(&redis, clock.clone()), KafkaLog::connect(&kafka));
+        let connecting =
+            (MongoStore::connect(&mongodb), RedisCache::connect(&redis, clock.clone()), KafkaLog::connect(&kafka));
         match tokio::join!(connecting.0, connecting.1, connecting.2) {
             (Ok(store), Ok(cache), Ok(log)) => Ok(Self { store, cache, log, place }),
             (store, cache, log) => {

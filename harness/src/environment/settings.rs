@@ -61,11 +61,7 @@ impl std::fmt::Debug for Addresses {
 
 impl Addresses {
     fn each(&self) -> [(&'static str, &Option<String>); 3] {
-        [
-            ("mongodb_uri", &self.mongodb_uri),
-            ("redis_url", &self.redis_url),
-            ("kafka_brokers", &self.kafka_brokers),
-        ]
+        [("mongodb_uri", &self.mongodb_uri), ("redis_url", &self.redis_url), ("kafka_brokers", &self.kafka_brokers)]
     }
 
     /// The names of those that are given, as the settings file spells them.
@@ -310,15 +306,14 @@ impl Settings {
         let keep = given(KEEP).map(|word| is_yes(&word.to_string_lossy())).transpose();
         let keep = keep.map_err(|problem| SettingsError::Variable { name: KEEP, problem })?;
         let namespace = given(NAMESPACE).map(|name| name.to_string_lossy().parse::<Namespace>()).transpose();
-        let namespace = namespace
-            .map_err(|error| SettingsError::Variable { name: NAMESPACE, problem: error.to_string() })?;
+        let namespace =
+            namespace.map_err(|error| SettingsError::Variable { name: NAMESPACE, problem: error.to_string() })?;
         let mut settings = Self { backend, limits, unverified_media, keep, namespace, ..Self::default() };
         for (name, variable) in TEXT_VARIABLES {
             if let Some(value) = given(variable) {
-                let value = value.into_string().map_err(|_| SettingsError::Variable {
-                    name: variable,
-                    problem: "it is not text".to_owned(),
-                })?;
+                let value = value
+                    .into_string()
+                    .map_err(|_| SettingsError::Variable { name: variable, problem: "it is not text".to_owned() })?;
                 *settings.text_mut(name) = Some(value);
             }
         }

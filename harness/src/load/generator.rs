@@ -91,6 +91,8 @@ pub struct RoundProgress {
     pub sent: u64,
     /// With an outcome so far.
     pub outcomes: u64,
+    /// Acknowledged as `delivered` so far.
+    pub delivered: u64,
     /// `message:new` seen so far.
     pub received: u64,
 }
@@ -308,6 +310,7 @@ impl Generator {
                 scheduled: round.schedule.len() as u64,
                 sent: load(&round.sent),
                 outcomes: load(&round.outcomes),
+                delivered: load(&round.delivered),
                 received: load(&round.received),
             });
             if pacer.is_finished() {

@@ -232,7 +232,10 @@ impl Server {
             .thread_name("server")
             .build()
             .map_err(LoadError::machine("no threads could be started"))?;
-        let node = runtime.block_on(BareNode::start(token_key, NodeSettings { environment: EnvironmentOptions::embedded(), ..NodeSettings::default() }))?;
+        let node = runtime.block_on(BareNode::start(
+            token_key,
+            NodeSettings { environment: EnvironmentOptions::embedded(), ..NodeSettings::default() },
+        ))?;
         let chat_url = node.chat_url();
         Ok(Self::Threads { runtime, node: Box::new(node), chat_url })
     }

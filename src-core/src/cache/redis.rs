@@ -497,7 +497,10 @@ mod tests {
         for url in ["http://x", "redis://", "", "redis://:secret-word@host:notaport", "redis://:secret-word@[::1"] {
             let options = RedisOptions { url: url.to_owned(), ..RedisOptions::default() };
             let error = RedisCache::connect(&options, clock.clone()).await.unwrap_err();
-            assert!(matches!(error, RedisStartError::Address(_) | RedisStartError::Unreachable { .. }), "{url}: {error}");
+            assert!(
+                matches!(error, RedisStartError::Address(_) | RedisStartError::Unreachable { .. }),
+                "{url}: {error}"
+            );
             assert!(!error.to_string().contains("secret-word"), "{error}");
             assert!(!format!("{options:?}").contains("secret-word"));
         }

@@ -10,8 +10,8 @@ pub mod cache;
 pub mod embedded;
 pub mod kafka;
 pub mod log;
-pub mod redis;
 pub mod mongodb;
+pub mod redis;
 pub mod repositories;
 
 use std::time::{Duration, Instant};

@@ -24,7 +24,14 @@ impl MongoPlace {
     /// A name nobody has, on the server at that address.
     pub fn at(uri: impl Into<String>) -> Self {
         let database = format!("ackscope_test_{}", Uuid::new_v4().simple());
-        Self { options: MongoOptions { uri: uri.into(), database, request_timeout: REQUEST_TIMEOUT, ..MongoOptions::default() } }
+        Self {
+            options: MongoOptions {
+                uri: uri.into(),
+                database,
+                request_timeout: REQUEST_TIMEOUT,
+                ..MongoOptions::default()
+            },
+        }
     }
 
     /// How it is opened.

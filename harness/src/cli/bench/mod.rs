@@ -1,6 +1,8 @@
 //! `ackscope bench`: what this machine can do, in one table. Its subcommands measure parts of it.
 
 mod degradation;
+mod recovery;
+mod servers;
 mod storage;
 
 use std::time::Duration;
@@ -39,6 +41,8 @@ async fn measure(args: &BenchArgs) -> Outcome {
     match &args.command {
         None => machine(args).await,
         Some(BenchCommand::Degradation(degradation)) => degradation::measure(degradation, args.json).await,
+        Some(BenchCommand::Recovery(recovery)) => recovery::measure(recovery, args.json).await,
+        Some(BenchCommand::Servers(servers)) => servers::measure(servers, args.json).await,
         Some(BenchCommand::Storage) => storage::measure(args.json).await,
     }
 }

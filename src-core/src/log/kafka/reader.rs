@@ -294,7 +294,12 @@ impl Readers {
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         code_of(error),
-        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::ReplicaNotAvailable | Code::FencedLeaderEpoch)
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::ReplicaNotAvailable
+                | Code::FencedLeaderEpoch
+        )
     )
 }
 

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 
 use super::documents::{self, Stored, message_document, offset};
-use super::operation::{DUPLICATE_KEY, Failure, damaged, is_duplicate_key};
 use super::lookups::{Lookups, found};
+use super::operation::{DUPLICATE_KEY, Failure, damaged, is_duplicate_key};
 use super::{MESSAGES, MongoStore};
 use crate::repositories::{InsertOutcome, MessageRepository, StoreError};
 use crate::state::{Found, MessageState, PlacedChange, StoredMessage, remove_content};

@@ -1,0 +1,71 @@
+//! The same scenarios have the same outcome on every backend (S2).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+
+use ackscope_harness::environment::{Addresses, BackendChoice, EnvironmentOptions};
+use ackscope_harness::matrix::{self, MatrixOptions};
+use ackscope_harness::scenario::{self, RunOptions, Scenario};
+use ackscope_harness::world::{World, WorldOptions};
+use ackscope_tests::servers::servers;
+use serde_json::{Value, json};
+
+/// The scenarios have budgets, which are about a machine that does nothing else.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// The servers as `external`: under a name of the run, which is removed after.
+async fn external() -> Option<EnvironmentOptions> {
+    let servers = servers().await?;
+    let addresses = Addresses {
+        mongodb_uri: Some(servers.mongodb_uri),
+        redis_url: Some(servers.redis_url),
+        kafka_brokers: Some(servers.kafka_brokers),
+    };
+    Some(EnvironmentOptions { choice: BackendChoice::External, addresses, ..EnvironmentOptions::default() })
+}
+
+/// What is the same whatever the backend: the verdict, the steps, and how many promises of each kind were kept.
+async fn outcome(scenario: &Scenario, environment: EnvironmentOptions) -> Value {
+    let options = WorldOptions { environment, ..WorldOptions::default() };
+    let world = World::start(options).await.unwrap();
+    let report = scenario::run(&world, scenario, &RunOptions::default(), |_| {}).await;
+    world.shutdown().await;
+    let steps: Vec<Value> = report
+        .steps
+        .iter()
+        .map(|step| serde_json::to_value(step).unwrap())
+        .map(|step| json!({ "title": step["title"], "outcome": step["outcome"], "found": step["found"] }))
+        .collect();
+    json!({ "verdict": report.verdict(), "steps": steps, "audit": report.audit })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_ends_the_same_on_real_servers() {
+    let Some(external) = external().await else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut played = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let scenario = Scenario::open(&path).unwrap();
+        let embedded = outcome(&scenario, EnvironmentOptions::embedded()).await;
+        let servers = outcome(&scenario, external.clone()).await;
+        assert_eq!(servers, embedded, "{}", path.display());
+        played += 1;
+    }
+    assert!(played > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_what_is_the_same_on_real_servers() {
+    let Some(environment) = external().await else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let options = MatrixOptions { environment, ..MatrixOptions::default() };
+    let report = matrix::play(matrix::cells(), &options, |_| {}).await.unwrap();
+    let mismatches: Vec<_> = report.mismatches().collect();
+    assert!(report.is_as_expected(), "{mismatches:?} {:?}", report.problems);
+}
