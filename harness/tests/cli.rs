@@ -153,12 +153,42 @@ fn a_report_folder_has_everything_a_ci_wants() {
 }
 
 #[test]
-fn a_backend_that_does_not_exist_yet_is_wrong_usage() {
+fn what_a_backend_needs_is_said_when_it_is_missing() {
     let state = state();
     let file = scenario(&state, "talk.yaml", TALK);
-    let output = run(state.path(), &["run", &file, "--backend", "containers"]);
+    // Addresses are wrong usage, and all that are missing are named.
+    let output = run(state.path(), &["run", &file, "--backend", "external", "--redis-url", "redis://host"]);
     assert_exit(&output, 2);
-    assert!(stderr(&output).contains("containers"), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("ACKSCOPE_MONGODB_URI") && said.contains("--kafka-brokers"), "{said}");
+    assert!(!said.contains("redis"), "{said}");
+    // Servers that do not answer are not: the environment failed. Each is named, and no password is.
+    let nowhere = ["--mongodb-uri", "mongodb://ana:s3cret@127.0.0.1:1", "--redis-url", "redis://:s3cret@127.0.0.1:1"];
+    let output = ackscope(state.path())
+        .args(["run", &file, "--backend", "external", "--kafka-brokers", "127.0.0.1:1"])
+        .args(nowhere)
+        .output()
+        .unwrap();
+    assert_exit(&output, 3);
+    let said = stderr(&output);
+    assert!(said.contains("MongoDB") && said.contains("Redis") && said.contains("Kafka"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
+    // An engine that is not there.
+    let output = ackscope(state.path())
+        .args(["run", &file, "--backend", "containers"])
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .output()
+        .unwrap();
+    assert_exit(&output, 3);
+    assert!(stderr(&output).contains("/nowhere/docker.sock"), "{}", stderr(&output));
+    // `auto` goes on without, and says why.
+    let output = ackscope(state.path())
+        .args(["run", &file, "--backend", "auto"])
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .output()
+        .unwrap();
+    assert_exit(&output, 0);
+    assert!(stdout(&output).contains("embedded: asked for auto"), "{}", stdout(&output));
     let output = run(state.path(), &["run", &file, "--backend", "embeded"]);
     assert_exit(&output, 2);
     assert!(stderr(&output).contains("embedded"), "{}", stderr(&output));

@@ -10,7 +10,8 @@ use support::{ackscope, root, stdout};
 const COMMANDS: [&str; 9] = ["run", "check", "serve", "token", "doctor", "matrix", "load", "bench", "desktop"];
 
 /// Commands of a command, each with a chapter of its own.
-const SUBCOMMANDS: [[&str; 2]; 2] = [["bench", "degradation"], ["bench", "storage"]];
+const SUBCOMMANDS: [[&str; 2]; 4] =
+    [["bench", "degradation"], ["bench", "recovery"], ["bench", "servers"], ["bench", "storage"]];
 
 fn help(args: &[&str]) -> String {
     let state = tempfile::tempdir().unwrap();

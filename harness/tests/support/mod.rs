@@ -19,6 +19,9 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn ackscope(state: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env("XDG_STATE_HOME", state).env("ACKSCOPE_BACKEND", "embedded").env_remove("ACKSCOPE_LOG");
+    for name in ["MONGODB_URI", "REDIS_URL", "KAFKA_BROKERS", "NAMESPACE", "KEEP"] {
+        command.env_remove(format!("ACKSCOPE_{name}"));
+    }
     command.current_dir(state).stdin(Stdio::null());
     command
 }

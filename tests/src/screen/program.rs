@@ -52,6 +52,8 @@ impl Program {
     pub fn start(name: &str, args: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let mut child = Command::new(path_of(name)?)
             .args(args)
+            // What is shown is the interface, which is the same on every backend.
+            .env("ACKSCOPE_BACKEND", "embedded")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
