@@ -52,15 +52,12 @@ impl LogPlace for KafkaPlace {
 
 impl Drop for KafkaPlace {
     fn drop(&mut self) {
-        let options = self.options.clone();
-        // A runtime of its own: the test's one may be ending.
-        let deleting = std::thread::Builder::new().name("kafka-place-end".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                KafkaLog::connect(&options).await?.delete_topics().await.map_err(anyhow::Error::from)
-            })
+        let options = &self.options;
+        // What is left over after a failure is another prefix, which no test looks at.
+        super::finish(async {
+            if let Ok(log) = KafkaLog::connect(options).await {
+                let (Ok(()) | Err(_)) = log.delete_topics().await;
+            }
         });
-        // What is left over is another prefix, which no test looks at.
-        let (Ok(_) | Err(_)) = deleting.map(std::thread::JoinHandle::join);
     }
 }

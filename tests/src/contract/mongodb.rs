@@ -153,24 +153,15 @@ impl StorePlace for MongoPlace {
 }
 
 impl Drop for MongoPlace {
-    /// On a thread with a runtime of its own, because the test's may not wait here, and also after a failed test.
     fn drop(&mut self) {
-        let options = self.options.clone();
-        let remove = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("a runtime to clear up with");
-            runtime.block_on(async {
-                let client = mongodb::Client::with_uri_str(&options.uri).await.expect("the address was good before");
-                let dropped = client.database(&options.database).drop().await;
-                client.shutdown().immediate(true).await;
-                dropped
-            })
-        };
-        let thread =
-            std::thread::Builder::new().name("clear-up".into()).spawn(remove).expect("a thread to clear up with");
-        // A server that a test stopped for good keeps its database; nothing else may go wrong here.
-        if let Ok(Err(error)) = thread.join() {
-            crate::servers::skipped(&format!("the removal of a test database: {}", error.kind));
-        }
+        let options = &self.options;
+        super::finish(async {
+            let client = mongodb::Client::with_uri_str(&options.uri).await.expect("the address was good before");
+            // A server that a test stopped for good keeps its database; nothing else may go wrong here.
+            if let Err(error) = client.database(&options.database).drop().await {
+                crate::servers::skipped(&format!("the removal of a test database: {}", error.kind));
+            }
+            client.shutdown().immediate(true).await;
+        });
     }
 }
