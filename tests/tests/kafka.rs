@@ -37,13 +37,27 @@ fn mock() -> (Mock, KafkaOptions) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_told_and_a_passing_error_is_not() {
+async fn a_refusal_is_told_and_ends_with_its_reason() {
     let (mock, options) = mock();
     let log = KafkaLog::connect(&options).await.unwrap();
     log.publish(record("k")).await.unwrap();
     mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     let refused = log.publish(record("k")).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+    // The client asks for its rights again every ten seconds.
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = log.publish(record("k")).await {
+        assert!(matches!(error, PublishError::Unavailable(_)), "{error:?}");
+        assert!(Instant::now() < deadline, "it does not go on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passing_error_is_not_told() {
+    let (mock, options) = mock();
+    let log = KafkaLog::connect(&options).await.unwrap();
+    log.publish(record("k")).await.unwrap();
     mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
     log.publish(record("k")).await.unwrap();
 }

@@ -86,6 +86,9 @@ pub(super) fn base_config(address: &Address, options: &KafkaOptions) -> ClientCo
         // the `seq` of messages.
         .set("allow.auto.create.topics", "false")
         .set("topic.metadata.propagation.max.ms", &request_ms)
+        // What was refused for want of a right is refused by the client itself until it asks again; the default is five
+        // minutes.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         .set("message.max.bytes", options.max_message_bytes().to_string())
         .set("statistics.interval.ms", "1000")
         .set("log.connection.close", "false");
