@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ackscope_harness::environment::{Addresses, BackendChoice};
+use ackscope_harness::environment::EnvironmentOptions;
 use ackscope_harness::matrix::cell::{Expected, Leaves, Whose};
 use ackscope_harness::matrix::scene::{Scene, SceneSpec};
 use ackscope_harness::matrix::stage::Stage;
@@ -54,7 +54,7 @@ async fn a_wrong_expectation_is_a_mismatch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_conversation_was_left_with_is_seen() {
-    let stage = Stage::start(BackendChoice::Embedded, Addresses::default()).await.unwrap();
+    let stage = Stage::start(EnvironmentOptions::embedded()).await.unwrap();
     let quiet = Scene::set(&stage, &SceneSpec::member().message(Whose::Anothers)).await.unwrap();
     let touched = Scene::set(&stage, &SceneSpec::member().message(Whose::Anothers)).await.unwrap();
     let both = BTreeSet::from([quiet.conversation_id, touched.conversation_id]);
