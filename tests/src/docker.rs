@@ -24,13 +24,11 @@ pub async fn images() -> Option<ContainerImages> {
     let mongodb = choose(Server::Mongodb, "ackscope-offline/mongo:7");
     let redis = choose(Server::Redis, "ackscope-offline/redis:7");
     let kafka = choose(Server::Kafka, "ackscope-offline/kafka:4.1");
-    match (mongodb, redis, kafka) {
-        (Some(mongodb), Some(redis), Some(kafka)) => Some(ContainerImages { mongodb, redis, kafka }),
-        _ => {
-            skipped("what needs containers: neither the official images nor those of tests/images are here");
-            None
-        }
-    }
+    let (Some(mongodb), Some(redis), Some(kafka)) = (mongodb, redis, kafka) else {
+        skipped("what needs containers: neither the official images nor those of tests/images are here");
+        return None;
+    };
+    Some(ContainerImages { mongodb, redis, kafka })
 }
 
 fn is_here(image: &str) -> bool {

@@ -1,5 +1,7 @@
 //! What only the log at Kafka can meet: brokers that refuse, are slow or go away, and topics that disappear.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::time::{Duration, Instant};
 
 use ackscope_core::log::kafka::{KafkaLog, KafkaOptions};

@@ -139,10 +139,8 @@ pub(crate) async fn server_on(
 ) -> Result<(Server, Infrastructure), Trouble> {
     let settings = load_settings(backend.flags())?;
     let infrastructure = Infrastructure::start(environment(&settings, silent)).await;
-    let infrastructure = infrastructure.map_err(|error| match error.is_usage() {
-        true => Trouble::usage(error),
-        false => Trouble::environment(error),
-    })?;
+    let infrastructure = infrastructure
+        .map_err(|error| if error.is_usage() { Trouble::usage(error) } else { Trouble::environment(error) })?;
     if !silent {
         out::note(infrastructure.reason());
     }

@@ -265,14 +265,16 @@ impl std::fmt::Debug for Environment {
 impl Environment {
     /// Chooses a backend and makes it ready. Dropping this future undoes what it did.
     pub async fn start(options: EnvironmentOptions, clock: &Clock) -> Result<Self, EnvironmentError> {
-        Self::on(Infrastructure::start(options).await?, clock).await
+        // In boxes, because connecting three drivers makes large futures.
+        let infrastructure = Box::pin(Infrastructure::start(options)).await?;
+        Box::pin(Self::on(infrastructure, clock)).await
     }
 
     /// Makes a backend ready on what was chosen.
     pub async fn on(infrastructure: Infrastructure, clock: &Clock) -> Result<Self, EnvironmentError> {
         let Infrastructure { kind, reason, data, servers, containers } = infrastructure;
         let Some((addresses, place)) = servers else { return Self::embedded(data, reason, clock).await };
-        match Servers::connect(&addresses, place, clock).await {
+        match Box::pin(Servers::connect(&addresses, place, clock)).await {
             Ok(servers) => Ok(Self {
                 kind,
                 reason: format!("{reason}; {}", servers.describe()),

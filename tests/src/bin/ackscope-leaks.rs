@@ -25,7 +25,7 @@ const ROUNDS: u32 = 50;
 /// A start takes about this long, so a random moment up to it meets every phase.
 const MOMENT_MAX: Duration = Duration::from_secs(9);
 /// How long a process may take to end after it was asked to.
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();

@@ -37,6 +37,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the servers alone can do, in records a second.
+#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 #[derive(Debug, serde::Serialize)]
 struct Raw {
     produced_per_sec: f64,

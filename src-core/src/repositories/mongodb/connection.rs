@@ -63,6 +63,7 @@ impl fmt::Debug for MongoOptions {
         f.debug_struct("MongoOptions")
             .field("uri", &without_password(&self.uri, &self.uri))
             .field("database", &self.database)
+            .field("is_shared", &self.is_shared)
             .field("request_timeout", &self.request_timeout)
             .finish()
     }
