@@ -120,9 +120,9 @@ async fn a_start_that_is_dropped_leaves_nothing() {
         assert!(dropped.is_err());
         assert_eq!(own(), Vec::<String>::new(), "after {millis} ms");
     }
-    // A kept start that is dropped keeps nothing of its own.
+    // A kept start that is dropped keeps nothing of its own. Where others keep theirs it has found them by then.
     let starting = Containers::start(ContainersOptions { keep: true, ..options(images) });
-    assert!(tokio::time::timeout(Duration::from_millis(400), starting).await.is_err());
+    drop(tokio::time::timeout(Duration::from_millis(400), starting).await);
     assert_eq!(own(), Vec::<String>::new());
 }
 
