@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use ackscope_protocol::{ConversationId, Timestamp};
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo as _, RedisError, Script, ServerErrorKind};
@@ -165,46 +166,48 @@ struct Entry<C> {
 
 impl RedisCache {
     /// Connects, and tries what a cache does: an entry is written, read and removed.
-    pub async fn connect(options: &RedisOptions, clock: Clock) -> Result<Self, RedisStartError> {
-        let info = options.url.as_str().into_connection_info().map_err(|error| {
-            // The library's texts do not repeat the address.
-            RedisStartError::Address(error.to_string())
-        })?;
-        let server = info.addr().to_string();
-        let failed = |error: RedisError| failure(&server, &options.prefix, &error);
-        let client = Client::open(info).map_err(|error| RedisStartError::Address(error.to_string()))?;
+    pub fn connect(options: &RedisOptions, clock: Clock) -> BoxFuture<'_, Result<Self, RedisStartError>> {
+        Box::pin(async move {
+            let info = options.url.as_str().into_connection_info().map_err(|error| {
+                // The library's texts do not repeat the address.
+                RedisStartError::Address(error.to_string())
+            })?;
+            let server = info.addr().to_string();
+            let failed = |error: RedisError| failure(&server, &options.prefix, &error);
+            let client = Client::open(info).map_err(|error| RedisStartError::Address(error.to_string()))?;
 
-        // A connection of its own first: the one that connects again by itself would try for long, and would not
-        // say why.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.connect_timeout));
-        let mut first = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
-        let version = try_out(&mut first, &options.prefix).await.map_err(failed)?;
-        if is_older(&version, VERSION_MIN) {
-            return Err(RedisStartError::TooOld { server, version });
-        }
+            // A connection of its own first: the one that connects again by itself would try for long, and would not
+            // say why.
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(options.connect_timeout))
+                .set_response_timeout(Some(options.connect_timeout));
+            let mut first = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
+            let version = try_out(&mut first, &options.prefix).await.map_err(failed)?;
+            if is_older(&version, VERSION_MIN) {
+                return Err(RedisStartError::TooOld { server, version });
+            }
 
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.invalidation_timeout.max(options.lookup_timeout)))
-            .set_max_delay(RECONNECT_PAUSE_MAX)
-            .set_pipeline_buffer_size(PIPELINE_MAX);
-        let connection = ConnectionManager::new_with_config(client, config).await.map_err(failed)?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                connection,
-                prefix: options.prefix.clone(),
-                version,
-                lookup_timeout: options.lookup_timeout,
-                invalidation_timeout: options.invalidation_timeout,
-                clock,
-                fill: Script::new(FILL),
-                spared_until: Mutex::new(None),
-                hits: AtomicU64::new(0),
-                misses: AtomicU64::new(0),
-                late_fills: AtomicU64::new(0),
-            }),
+            let config = ConnectionManagerConfig::new()
+                .set_connection_timeout(Some(options.connect_timeout))
+                .set_response_timeout(Some(options.invalidation_timeout.max(options.lookup_timeout)))
+                .set_max_delay(RECONNECT_PAUSE_MAX)
+                .set_pipeline_buffer_size(PIPELINE_MAX);
+            let connection = ConnectionManager::new_with_config(client, config).await.map_err(failed)?;
+            Ok(Self {
+                shared: Arc::new(Shared {
+                    connection,
+                    prefix: options.prefix.clone(),
+                    version,
+                    lookup_timeout: options.lookup_timeout,
+                    invalidation_timeout: options.invalidation_timeout,
+                    clock,
+                    fill: Script::new(FILL),
+                    spared_until: Mutex::new(None),
+                    hits: AtomicU64::new(0),
+                    misses: AtomicU64::new(0),
+                    late_fills: AtomicU64::new(0),
+                }),
+            })
         })
     }
 
@@ -214,22 +217,24 @@ impl RedisCache {
     }
 
     /// Removes every key of this cache's prefix.
-    pub async fn clear(&self) -> Result<(), CacheError> {
-        let mut connection = self.shared.connection.clone();
-        let pattern = format!("{}*", escaped(&self.shared.prefix));
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_STEP);
-            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut connection).await.map_err(unavailable)?;
-            if !keys.is_empty() {
-                redis::cmd("DEL").arg(keys).exec_async(&mut connection).await.map_err(unavailable)?;
+    pub fn clear(&self) -> BoxFuture<'_, Result<(), CacheError>> {
+        Box::pin(async move {
+            let mut connection = self.shared.connection.clone();
+            let pattern = format!("{}*", escaped(&self.shared.prefix));
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_STEP);
+                let (next, keys): (u64, Vec<String>) = scan.query_async(&mut connection).await.map_err(unavailable)?;
+                if !keys.is_empty() {
+                    redis::cmd("DEL").arg(keys).exec_async(&mut connection).await.map_err(unavailable)?;
+                }
+                cursor = next;
+                if cursor == 0 {
+                    return Ok(());
+                }
             }
-            cursor = next;
-            if cursor == 0 {
-                return Ok(());
-            }
-        }
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
@@ -209,15 +210,6 @@ pub enum KafkaStartError {
     Client(String),
 }
 
-/// The brokers, as they know each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KafkaBrokers {
-    /// Their ids, in order.
-    pub broker_ids: Vec<i32>,
-    /// The id of the cluster, when they have one.
-    pub cluster_id: Option<String>,
-}
-
 /// The event log at Kafka. Clones are handles of one log.
 #[derive(Clone)]
 pub struct KafkaLog {
@@ -249,35 +241,37 @@ impl Drop for Inner {
 impl KafkaLog {
     /// Connects, makes the topics that are missing and checks those that are there. Takes at most a few times
     /// [`KafkaOptions::request_timeout`].
-    pub async fn connect(options: &KafkaOptions) -> Result<Self, KafkaStartError> {
-        let address = Address::parse(&options.brokers)?;
-        if address.needs_tls() && !cfg!(feature = "kafka-tls") {
-            return Err(KafkaStartError::TlsNotBuiltIn);
-        }
-        options.check()?;
-        let (names, registry) = (Names::new(&options.topic_prefix), Arc::new(Registry::default()));
-        let start_error = |error: KafkaError| KafkaStartError::from_error(&error);
-        let readers = Arc::new(Readers::new(&address, options, &names, &registry).map_err(start_error)?);
-        let inner = Inner {
-            options: options.clone(),
-            address,
-            names,
-            registry,
-            readers: Some(Arc::clone(&readers)),
-            producer: Arc::default(),
-            groups: Mutex::default(),
-            stop: Arc::default(),
-        };
-        let log = Self { inner: Arc::new(inner) };
-        log.watch(Arc::clone(&readers)).map_err(|error| KafkaStartError::Client(error.to_string()))?;
-        log.reach(&readers).await?;
-        log.ensure_topics(&readers).await?;
-        let inner = &log.inner;
-        let producer = Producer::start(&inner.address, options, &inner.names, &inner.registry);
-        *inner.producer.write() = Some(producer.map_err(start_error)?);
-        log.warm_up().await;
-        drop(readers);
-        Ok(log)
+    pub fn connect(options: &KafkaOptions) -> BoxFuture<'_, Result<Self, KafkaStartError>> {
+        Box::pin(async move {
+            let address = Address::parse(&options.brokers)?;
+            if address.needs_tls() && !cfg!(feature = "kafka-tls") {
+                return Err(KafkaStartError::TlsNotBuiltIn);
+            }
+            options.check()?;
+            let (names, registry) = (Names::new(&options.topic_prefix), Arc::new(Registry::default()));
+            let start_error = |error: KafkaError| KafkaStartError::from_error(&error);
+            let readers = Arc::new(Readers::new(&address, options, &names, &registry).map_err(start_error)?);
+            let inner = Inner {
+                options: options.clone(),
+                address,
+                names,
+                registry,
+                readers: Some(Arc::clone(&readers)),
+                producer: Arc::default(),
+                groups: Mutex::default(),
+                stop: Arc::default(),
+            };
+            let log = Self { inner: Arc::new(inner) };
+            log.watch(Arc::clone(&readers)).map_err(|error| KafkaStartError::Client(error.to_string()))?;
+            log.reach(&readers).await?;
+            log.ensure_topics(&readers).await?;
+            let inner = &log.inner;
+            let producer = Producer::start(&inner.address, options, &inner.names, &inner.registry);
+            *inner.producer.write() = Some(producer.map_err(start_error)?);
+            log.warm_up().await;
+            drop(readers);
+            Ok(log)
+        })
     }
 
     /// Serves what the clients tell, and looks whether brokers that were gone are back.
@@ -390,40 +384,27 @@ impl KafkaLog {
         self.inner.registry.statistics()
     }
 
-    /// The brokers there are.
-    pub async fn broker(&self) -> Result<KafkaBrokers, LogError> {
-        let (readers, limit) = (Arc::clone(self.readers()?), self.inner.options.request_timeout);
-        let name = self.inner.names.topic(Topic::MessageSent);
-        blocking(move || {
-            let client = readers.query().client();
-            let metadata = client.fetch_metadata(Some(&name), limit).map_err(|error| log_error(&error))?;
-            let mut broker_ids: Vec<i32> =
-                metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect();
-            broker_ids.sort_unstable();
-            Ok(KafkaBrokers { broker_ids, cluster_id: client.fetch_cluster_id(limit) })
-        })
-        .await
-    }
-
     /// Deletes the topics with everything in them, and the groups: those with this log's prefix, or without a prefix
     /// those this log has used. Whatever still reads or publishes gets errors.
-    pub async fn delete_topics(&self) -> Result<(), LogError> {
-        let Inner { options, names, address, .. } = &*self.inner;
-        let admin =
-            Admin::new(&base_config(address, options), options.request_timeout).map_err(|error| log_error(&error))?;
-        let topics: Vec<String> = Topic::ALL.into_iter().map(|topic| names.topic(topic)).collect();
-        admin.delete_topics(&topics).await.map_err(|error| log_error(&error))?;
-        let mut groups: BTreeSet<String> = self.inner.groups.lock().clone();
-        if !names.prefix().is_empty() {
-            let (readers, prefix) = (Arc::clone(self.readers()?), names.prefix().to_owned());
-            let limit = options.request_timeout;
-            let found = blocking(move || {
-                admin::groups_of(readers.query().client(), &prefix, limit).map_err(|error| log_error(&error))
-            });
-            groups.extend(found.await?);
-        }
-        let groups: Vec<String> = groups.into_iter().collect();
-        admin.delete_groups(&groups).await.map_err(|error| log_error(&error))
+    pub fn delete_topics(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(async move {
+            let Inner { options, names, address, .. } = &*self.inner;
+            let admin = Admin::new(&base_config(address, options), options.request_timeout)
+                .map_err(|error| log_error(&error))?;
+            let topics: Vec<String> = Topic::ALL.into_iter().map(|topic| names.topic(topic)).collect();
+            admin.delete_topics(&topics).await.map_err(|error| log_error(&error))?;
+            let mut groups: BTreeSet<String> = self.inner.groups.lock().clone();
+            if !names.prefix().is_empty() {
+                let (readers, prefix) = (Arc::clone(self.readers()?), names.prefix().to_owned());
+                let limit = options.request_timeout;
+                let found = blocking(move || {
+                    admin::groups_of(readers.query().client(), &prefix, limit).map_err(|error| log_error(&error))
+                });
+                groups.extend(found.await?);
+            }
+            let groups: Vec<String> = groups.into_iter().collect();
+            admin.delete_groups(&groups).await.map_err(|error| log_error(&error))
+        })
     }
 
     fn readers(&self) -> Result<&Arc<Readers>, LogError> {

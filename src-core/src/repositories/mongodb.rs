@@ -25,6 +25,7 @@ use std::time::Duration;
 use ::mongodb::bson::Document;
 use ::mongodb::options::{CollectionOptions, ReadConcern};
 use ::mongodb::{Client, Collection, Database};
+use futures_util::future::BoxFuture;
 
 pub use self::connection::{MongoOptions, MongoServer, MongoStartError};
 pub use self::conversations::MongoConversations;
@@ -60,15 +61,17 @@ struct Inner {
 impl MongoStore {
     /// Connects, asks the server what it is, makes the collections and indexes that are not there yet, and finishes
     /// what a node without transactions left half done. Nothing of it changes a database that is in use.
-    pub async fn connect(options: &MongoOptions) -> Result<Self, MongoStartError> {
-        let store = connection::connect(options).await?;
-        if let Err(error) = store.conversations().settle_all().await {
-            return Err(MongoStartError::Preparation {
-                what: "what was left half done cannot be finished",
-                reason: error.to_string(),
-            });
-        }
-        Ok(store)
+    pub fn connect(options: &MongoOptions) -> BoxFuture<'_, Result<Self, MongoStartError>> {
+        Box::pin(async move {
+            let store = connection::connect(options).await?;
+            if let Err(error) = store.conversations().settle_all().await {
+                return Err(MongoStartError::Preparation {
+                    what: "what was left half done cannot be finished",
+                    reason: error.to_string(),
+                });
+            }
+            Ok(store)
+        })
     }
 
     /// Conversations and the outbox.
@@ -97,8 +100,8 @@ impl MongoStore {
     }
 
     /// Removes the database with everything in it.
-    pub async fn drop_database(&self) -> Result<(), StoreError> {
-        self.within(async { Ok(self.inner.database.drop().await?) }).await
+    pub fn drop_database(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.within(async { Ok(self.inner.database.drop().await?) }).await })
     }
 
     /// The database, for tools that look into it. Reads are of what a majority has, writes reach a majority.

@@ -37,7 +37,16 @@ impl LogPlace for KafkaPlace {
         let topic_prefix = format!("ackscope-test-{}.", Uuid::new_v4().simple());
         // Members hear of each other by their heartbeats; with the default a test would mostly wait.
         let heartbeat_interval = Duration::from_millis(200);
-        let options = KafkaOptions { brokers, topic_prefix, heartbeat_interval, ..KafkaOptions::default() };
+        // Tests make and remove topics side by side, which keeps brokers busy; none of them is about a slow answer.
+        let (publish_timeout, request_timeout) = (super::PATIENCE, super::PATIENCE);
+        let options = KafkaOptions {
+            brokers,
+            topic_prefix,
+            heartbeat_interval,
+            publish_timeout,
+            request_timeout,
+            ..KafkaOptions::default()
+        };
         Self { options }
     }
 
@@ -53,10 +62,14 @@ impl LogPlace for KafkaPlace {
 impl Drop for KafkaPlace {
     fn drop(&mut self) {
         let options = &self.options;
-        // What is left over after a failure is another prefix, which no test looks at.
         super::finish(async {
-            if let Ok(log) = KafkaLog::connect(options).await {
-                let (Ok(()) | Err(_)) = log.delete_topics().await;
+            let removed = match KafkaLog::connect(options).await {
+                Ok(log) => log.delete_topics().await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            // Another prefix, which no test looks at.
+            if let Err(error) = removed {
+                super::complain(&format!("the topics of a test are left behind: {error}"));
             }
         });
     }

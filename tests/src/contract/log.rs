@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ackscope_core::clock::Clock;
@@ -494,12 +494,18 @@ pub async fn members_come_and_go(place: impl LogPlace) {
     /// Who committed what, as often as it was confirmed.
     type Committed = Arc<Mutex<HashMap<Position, Vec<usize>>>>;
 
-    async fn work(log: Arc<dyn EventLog>, number: usize, committed: Committed, stop: Arc<AtomicBool>) -> usize {
+    /// A member as the test sees it.
+    #[derive(Default)]
+    struct Worker {
+        stop: AtomicBool,
+        share: AtomicUsize,
+    }
+
+    async fn work(log: Arc<dyn EventLog>, number: usize, committed: Committed, member: Arc<Worker>) {
         let mut consumer = log.subscribe("group", &[TOPIC]).await.expect("the log answers");
-        let mut partitions = 0;
-        while !stop.load(Ordering::SeqCst) {
+        while !member.stop.load(Ordering::SeqCst) {
             let records = consumer.poll(20, Duration::from_millis(50)).await.expect("the log answers");
-            partitions = consumer.assignment().len();
+            member.share.store(consumer.assignment().len(), Ordering::SeqCst);
             // Partition by partition, so that it is known what a refusal is about.
             for next in next_of(&records) {
                 match consumer.commit(&[next]).await {
@@ -515,14 +521,15 @@ pub async fn members_come_and_go(place: impl LogPlace) {
                 }
             }
         }
-        partitions
+        member.share.store(0, Ordering::SeqCst);
     }
 
     let log = place.open().await;
     let committed = Committed::default();
-    let stop: Vec<Arc<AtomicBool>> = (0..4).map(|_| Arc::new(AtomicBool::new(false))).collect();
-    let start =
-        |number: usize| tokio::spawn(work(Arc::clone(&log), number, Arc::clone(&committed), Arc::clone(&stop[number])));
+    let workers: Vec<Arc<Worker>> = (0..4).map(|_| Arc::default()).collect();
+    let start = |number: usize| {
+        tokio::spawn(work(Arc::clone(&log), number, Arc::clone(&committed), Arc::clone(&workers[number])))
+    };
     let publisher = {
         let log = Arc::clone(&log);
         tokio::spawn(async move {
@@ -537,7 +544,7 @@ pub async fn members_come_and_go(place: impl LogPlace) {
     eventually("two members have committed a fifth", async || count() > RECORDS / 5).await;
     members.push(start(2));
     eventually("three members have committed two fifths", async || count() > 2 * RECORDS / 5).await;
-    stop[0].store(true, Ordering::SeqCst);
+    workers[0].stop.store(true, Ordering::SeqCst);
     members.remove(0).await.expect("the first member ends");
     members.push(start(3));
     publisher.await.expect("the publisher ends");
@@ -545,17 +552,19 @@ pub async fn members_come_and_go(place: impl LogPlace) {
     eventually("everything is committed", async || log.committed("group", TOPIC).await.as_ref() == Ok(&end)).await;
     // What was confirmed a moment ago is entered a moment later.
     eventually("every commit is entered", async || count() == RECORDS).await;
-    for stop in &stop {
-        stop.store(true, Ordering::SeqCst);
+    // The last to join may still be waiting for what another one has to give up first.
+    let share = |worker: &Arc<Worker>| worker.share.load(Ordering::SeqCst);
+    eventually("every member has a share and every partition a member", async || {
+        let shares: Vec<usize> = workers[1..].iter().map(share).collect();
+        shares.iter().all(|share| *share > 0) && shares.iter().sum::<usize>() == log.partitions() as usize
+    })
+    .await;
+    for worker in &workers {
+        worker.stop.store(true, Ordering::SeqCst);
     }
-    let mut partitions = 0;
     for member in members {
-        let share = member.await.expect("the member ends");
-        assert!(share > 0, "every member had a share");
-        partitions += share;
+        member.await.expect("the member ends");
     }
-    // The members stop one after the other, and whoever is last may have seen more.
-    assert!(partitions >= log.partitions() as usize);
     let committed = committed.lock();
     for (position, by) in committed.iter() {
         assert_eq!(by.len(), 1, "{position:?} was committed by {by:?}");

@@ -53,7 +53,7 @@ pub fn finish(future: impl Future<Output = ()> + Send) {
 }
 
 #[expect(clippy::print_stderr, reason = "what a test says is printed")]
-fn complain(sentence: &str) {
+pub(crate) fn complain(sentence: &str) {
     eprintln!("{sentence}");
 }
 

@@ -190,6 +190,26 @@ enum Committed {
     Again(Code),
 }
 
+/// Whether the brokers refuse a commit only because the group is about to agree on something else. A member that is
+/// thought gone, or is of an older generation, may keep its partitions: in a cooperative rebalance it joins again with
+/// them. When it does lose them, the next attempt finds that they are not its own any more.
+fn is_between_generations(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RebalanceInProgress
+            | Code::NotCoordinator
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::WaitingForCoordinator
+            | Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::FencedInstanceId
+            | Code::FencedMemberEpoch
+            | Code::StaleMemberEpoch
+            | Code::AssignmentLost
+    )
+}
+
 impl Shared {
     /// Commits what is still owned. Waits for the brokers.
     fn commit(&self, client: &Client, wanted: &[(Position, Option<u64>)]) -> Result<Committed, LogError> {
@@ -222,25 +242,7 @@ impl Shared {
             Ok(()) => {}
             Err(error) => match code_of(&error) {
                 Some(Code::NoOffset) => {}
-                Some(
-                    code @ (Code::RebalanceInProgress
-                    | Code::NotCoordinator
-                    | Code::CoordinatorNotAvailable
-                    | Code::CoordinatorLoadInProgress
-                    | Code::WaitingForCoordinator),
-                ) => return Ok(Committed::Again(code)),
-                // The brokers think it gone; what it had is given to others.
-                Some(
-                    Code::IllegalGeneration
-                    | Code::UnknownMemberId
-                    | Code::FencedInstanceId
-                    | Code::FencedMemberEpoch
-                    | Code::StaleMemberEpoch
-                    | Code::AssignmentLost,
-                ) => {
-                    let first = revoked.or(entered.first().map(|(position, _)| position.topic_partition()));
-                    return Ok(Committed::Done(first));
-                }
+                Some(code) if is_between_generations(code) => return Ok(Committed::Again(code)),
                 _ => return Err(log_error(&error)),
             },
         }

@@ -82,21 +82,22 @@ impl MongoStore {
     /// Takes so many ids in a row and returns the first one.
     async fn take_outbox_ids(&self, count: usize) -> Result<i64, Failure> {
         let count = i64::try_from(count).map_err(damaged)?;
+        let counters = self.collection(COUNTERS);
         let counter = loop {
-            let counted = self
-                .collection(COUNTERS)
+            // Without `upsert`: where two make the counter at once, some servers tell both the same number.
+            let counted = counters
                 .find_one_and_update(doc! { "_id": OUTBOX }, doc! { "$inc": { "last": count } })
-                .upsert(true)
                 .return_document(ReturnDocument::After)
-                .await;
+                .await?;
             match counted {
-                Ok(counter) => break counter,
-                // Two made the counter at the same time. Now it is there.
-                Err(error) if is_duplicate_key(&error) => {}
-                Err(error) => return Err(error.into()),
+                Some(counter) => break counter,
+                None => match counters.insert_one(doc! { "_id": OUTBOX, "last": 0_i64 }).await {
+                    Err(error) if !is_duplicate_key(&error) => return Err(error.into()),
+                    _ => {}
+                },
             }
         };
-        let last = counter.map_or(0, |counter| number(counter.get("last")));
+        let last = number(counter.get("last"));
         if last < count {
             return Err(damaged("the counter of the outbox does not count").into());
         }
