@@ -45,7 +45,14 @@ pub enum Admission {
     /// Decided: refused, or delivered before.
     Decided(SendOutcome),
     /// Handed to the log.
-    Publishing(Publishing, Box<Message>),
+    Publishing {
+        /// What becomes of it.
+        publishing: Publishing,
+        /// The message.
+        message: Box<Message>,
+        /// Whether an earlier attempt may be in the log already.
+        is_again: bool,
+    },
     /// The same message is on its way already.
     Joined(oneshot::Receiver<SendOutcome>),
 }
@@ -90,11 +97,12 @@ impl Messages {
             }
             Err(error) => return self.refuse(send, error),
         };
-        match self.acknowledgments.begin(send.tracked.clone(), &send.connection) {
-            Begun::First => {}
+        let is_again = match self.acknowledgments.begin(send.tracked.clone(), &send.connection) {
+            Begun::First => false,
+            Begun::Again => true,
             Begun::Joined(outcome) => return Admission::Joined(outcome),
             Begun::Delivered(sent) => return Admission::Decided(Ok(sent)),
-        }
+        };
         let message_id = message.message_id;
         let payload = MessageSent {
             message: *message,
@@ -103,7 +111,10 @@ impl Messages {
             origin: send.connection.id().to_owned(),
         };
         match record::encode(&payload, payload.message.created_at, *message_id.as_uuid()) {
-            Ok(record) => Admission::Publishing(self.log.publish(record), Box::new(payload.message)),
+            Ok(record) => {
+                let (publishing, message) = (self.log.publish(record), Box::new(payload.message));
+                Admission::Publishing { publishing, message, is_again }
+            }
             Err(error) => {
                 tracing::error!(%error, %message_id, "a message cannot be written");
                 let error = WireError::new(ErrorCode::Internal, "the message cannot be written");
@@ -116,7 +127,7 @@ impl Messages {
     /// Waits for the outcome and tells the sender.
     pub async fn finish(&self, send: &InboundSend, admission: Admission) -> SendOutcome {
         let message_id = send.tracked.message_id;
-        let (publishing, mut message) = match admission {
+        let (publishing, mut message, is_again) = match admission {
             Admission::Decided(outcome) => return outcome,
             Admission::Joined(outcome) => {
                 return match tokio::time::timeout(self.time_left(send), outcome).await {
@@ -124,7 +135,7 @@ impl Messages {
                     Ok(Err(_)) | Err(_) => Err(refusal::publish(&PublishError::OutcomeUnknown)),
                 };
             }
-            Admission::Publishing(publishing, message) => (publishing, message),
+            Admission::Publishing { publishing, message, is_again } => (publishing, message, is_again),
         };
         let result = match tokio::time::timeout(self.time_left(send), publishing).await {
             Ok(result) => result,
@@ -138,6 +149,14 @@ impl Messages {
                     offset: position.offset,
                 });
                 message.seq = position.offset;
+                // The first place counts. Where an earlier attempt may have it, whoever reads the log knows which that is.
+                let ids = [message_id];
+                let read = tokio::time::timeout(self.time_left(send), self.tail.wait_for(&ids));
+                if is_again && read.await.is_err() {
+                    let refusal = refusal::publish(&PublishError::OutcomeUnknown);
+                    self.acknowledgments.rejected(message_id, &refusal, true);
+                    return Err(refusal);
+                }
                 let known = self.tail.insert(*message);
                 self.acknowledgments.delivered(message_id, known);
                 Ok(send.tracked.sent(known))

@@ -44,6 +44,8 @@ impl Tracked {
 pub enum Begun {
     /// This is the one attempt that is on its way: publish, then say what became of it.
     First,
+    /// The same, after one whose outcome nobody knows: that one may be in the log, before this one.
+    Again,
     /// The same message is on its way already; its outcome comes here.
     Joined(oneshot::Receiver<SendOutcome>),
     /// It was delivered since this attempt was checked.
@@ -164,13 +166,14 @@ impl Acknowledgments {
             // Nobody has confirmed these for a long time, and nobody sends them again.
             entries.retain(|_, entry| entry.phase != Phase::Unknown);
         }
+        let begun = if entries.contains_key(&tracked.message_id) { Begun::Again } else { Begun::First };
         let entry = entries.entry(tracked.message_id).or_insert_with(|| Entry::new(tracked, Phase::Unknown));
         entry.attach(connection);
         match entry.phase {
             // A new entry, or one whose outcome nobody knows: publishing again is safe, the id is the same.
             Phase::Unknown => {
                 entry.phase = Phase::Publishing;
-                Begun::First
+                begun
             }
             Phase::Publishing => {
                 let (tell, outcome) = oneshot::channel();

@@ -10,6 +10,7 @@ use ackscope_protocol::wire::NAMESPACE;
 use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
+use futures_util::future::BoxFuture;
 use socketioxide::SocketIo;
 use socketioxide::operators::BroadcastOperators;
 use tokio::net::TcpListener;
@@ -127,6 +128,9 @@ impl Clients {
     }
 }
 
+/// How many records each consumer group has before it, by topic.
+pub type Lags = Vec<(String, Topic, u64)>;
+
 /// Which parts of a node run (S5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {
@@ -234,168 +238,170 @@ pub struct Node {
 
 impl Node {
     /// Starts a node. When this returns, it takes connections.
-    pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
-        let NodeOptions { name, listen, backend, clients, clock, probe, token_key, limits, roles } = options;
-        let failed = |error| StartError::Listen { address: listen, error };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+    pub fn start(options: NodeOptions) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(async move {
+            let NodeOptions { name, listen, backend, clients, clock, probe, token_key, limits, roles } = options;
+            let failed = |error| StartError::Listen { address: listen, error };
+            let listener = TcpListener::bind(listen).await.map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
 
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let outbox = Arc::new(Outbox::default());
-        let conversations = Arc::new(Conversations::new(
-            Arc::clone(&backend.conversations),
-            Arc::clone(&backend.participants),
-            Arc::clone(&backend.cache),
-            clock.clone(),
-            Arc::clone(&outbox),
-        ));
-        let tail = Arc::new(Tail::default());
-        let sessions = Arc::new(Sessions::default());
-        let acknowledgments = Arc::new(Acknowledgments::new(clock.clone(), probe.clone()));
+            let stop = CancellationToken::new();
+            let mut tasks = JoinSet::new();
+            let outbox = Arc::new(Outbox::default());
+            let conversations = Arc::new(Conversations::new(
+                Arc::clone(&backend.conversations),
+                Arc::clone(&backend.participants),
+                Arc::clone(&backend.cache),
+                clock.clone(),
+                Arc::clone(&outbox),
+            ));
+            let tail = Arc::new(Tail::default());
+            let sessions = Arc::new(Sessions::default());
+            let acknowledgments = Arc::new(Acknowledgments::new(clock.clone(), probe.clone()));
 
-        // The relay runs wherever changes are made.
-        let relay = OutboxRelay {
-            log: Arc::clone(&backend.log),
-            conversations: Arc::clone(&backend.conversations),
-            outbox: Arc::clone(&outbox),
-            stop: stop.clone(),
-        };
-        tasks.spawn(relay.run());
-
-        if roles.consumer {
-            let persistence = MessagePersistence {
+            // The relay runs wherever changes are made.
+            let relay = OutboxRelay {
                 log: Arc::clone(&backend.log),
-                messages: Arc::clone(&backend.messages),
-                acknowledgments: AcknowledgmentProducer::new(Arc::clone(&backend.log), stop.clone()),
-                clock: clock.clone(),
-                probe: probe.clone(),
+                conversations: Arc::clone(&backend.conversations),
+                outbox: Arc::clone(&outbox),
                 stop: stop.clone(),
             };
-            spawn_group(&mut tasks, persistence, &backend.log, &stop);
-            let persistence = ConversationPersistence {
-                log: Arc::clone(&backend.log),
-                repository: Arc::clone(&backend.conversations),
-                conversations: Arc::clone(&conversations),
-                clock: clock.clone(),
-                stop: stop.clone(),
-            };
-            spawn_group(&mut tasks, persistence, &backend.log, &stop);
-            if clients.search.is_configured() {
-                let indexing = SearchIndexing {
+            tasks.spawn(relay.run());
+
+            if roles.consumer {
+                let persistence = MessagePersistence {
                     log: Arc::clone(&backend.log),
-                    client: Arc::clone(&clients.search),
+                    messages: Arc::clone(&backend.messages),
+                    acknowledgments: AcknowledgmentProducer::new(Arc::clone(&backend.log), stop.clone()),
                     clock: clock.clone(),
                     probe: probe.clone(),
                     stop: stop.clone(),
                 };
-                spawn_group(&mut tasks, indexing, &backend.log, &stop);
-            }
-            if clients.media.is_configured() {
-                let verification = MediaVerification {
+                spawn_group(&mut tasks, persistence, &backend.log, &stop);
+                let persistence = ConversationPersistence {
                     log: Arc::clone(&backend.log),
-                    client: Arc::clone(&clients.media),
-                    messages: Arc::clone(&backend.messages),
+                    repository: Arc::clone(&backend.conversations),
+                    conversations: Arc::clone(&conversations),
                     clock: clock.clone(),
                     stop: stop.clone(),
                 };
-                spawn_group(&mut tasks, verification, &backend.log, &stop);
+                spawn_group(&mut tasks, persistence, &backend.log, &stop);
+                if clients.search.is_configured() {
+                    let indexing = SearchIndexing {
+                        log: Arc::clone(&backend.log),
+                        client: Arc::clone(&clients.search),
+                        clock: clock.clone(),
+                        probe: probe.clone(),
+                        stop: stop.clone(),
+                    };
+                    spawn_group(&mut tasks, indexing, &backend.log, &stop);
+                }
+                if clients.media.is_configured() {
+                    let verification = MediaVerification {
+                        log: Arc::clone(&backend.log),
+                        client: Arc::clone(&clients.media),
+                        messages: Arc::clone(&backend.messages),
+                        clock: clock.clone(),
+                        stop: stop.clone(),
+                    };
+                    spawn_group(&mut tasks, verification, &backend.log, &stop);
+                }
             }
-        }
 
-        let media = Arc::new(Media {
-            client: Arc::clone(&clients.media),
-            conversations: Arc::clone(&conversations),
-            repository: Arc::clone(&backend.messages),
-            tail: Arc::clone(&tail),
-            options: clients.media_options,
-        });
-        let messages = Arc::new(Messages {
-            conversations: Arc::clone(&conversations),
-            repository: Arc::clone(&backend.messages),
-            log: Arc::clone(&backend.log),
-            tail: Arc::clone(&tail),
-            acknowledgments: Arc::clone(&acknowledgments),
-            media,
-            clock: clock.clone(),
-            probe: probe.clone(),
-            limits: limits.clone(),
-        });
-        let fan_out = FanOut {
-            log: Arc::clone(&backend.log),
-            conversations: Arc::clone(&conversations),
-            messages: Arc::clone(&messages),
-            sessions: Arc::clone(&sessions),
-            acknowledgments: Arc::clone(&acknowledgments),
-            tail: Arc::clone(&tail),
-            clock: clock.clone(),
-            probe: probe.clone(),
-            stop: stop.clone(),
-        };
-        let (caught_up, is_caught_up) = oneshot::channel();
-        if roles.socket {
-            tasks.spawn(fan_out.run(caught_up));
-            tasks.spawn(fan_out::settle_changes(Arc::clone(&backend.log), Arc::clone(&tail), stop.clone()));
-            if tokio::time::timeout(CATCH_UP_LIMIT, is_caught_up).await.is_err() {
-                stop.cancel();
-                return Err(StartError::NotCaughtUp(CATCH_UP_LIMIT));
+            let media = Arc::new(Media {
+                client: Arc::clone(&clients.media),
+                conversations: Arc::clone(&conversations),
+                repository: Arc::clone(&backend.messages),
+                tail: Arc::clone(&tail),
+                options: clients.media_options,
+            });
+            let messages = Arc::new(Messages {
+                conversations: Arc::clone(&conversations),
+                repository: Arc::clone(&backend.messages),
+                log: Arc::clone(&backend.log),
+                tail: Arc::clone(&tail),
+                acknowledgments: Arc::clone(&acknowledgments),
+                media,
+                clock: clock.clone(),
+                probe: probe.clone(),
+                limits: limits.clone(),
+            });
+            let fan_out = FanOut {
+                log: Arc::clone(&backend.log),
+                conversations: Arc::clone(&conversations),
+                messages: Arc::clone(&messages),
+                sessions: Arc::clone(&sessions),
+                acknowledgments: Arc::clone(&acknowledgments),
+                tail: Arc::clone(&tail),
+                clock: clock.clone(),
+                probe: probe.clone(),
+                stop: stop.clone(),
+            };
+            let (caught_up, is_caught_up) = oneshot::channel();
+            if roles.socket {
+                tasks.spawn(fan_out.run(caught_up));
+                tasks.spawn(fan_out::settle_changes(Arc::clone(&backend.log), Arc::clone(&tail), stop.clone()));
+                if tokio::time::timeout(CATCH_UP_LIMIT, is_caught_up).await.is_err() {
+                    stop.cancel();
+                    return Err(StartError::NotCaughtUp(CATCH_UP_LIMIT));
+                }
             }
-        }
 
-        let changes = Arc::new(MessageChanges {
-            messages: Arc::clone(&messages),
-            outbox_store: Arc::clone(&backend.conversations),
-            outbox,
-            on_their_way: Arc::default(),
-        });
-        let search = Search { client: Arc::clone(&clients.search), messages: Arc::clone(&messages) };
-        let sync = SyncService {
-            log: Arc::clone(&backend.log),
-            conversations: Arc::clone(&conversations),
-            messages: Arc::clone(&messages),
-            limits: limits.clone(),
-        };
-        let (layer, io) = SocketIo::builder()
-            .max_payload(limits.frame_max_bytes as u64)
-            .ws_max_message_size(limits.frame_max_bytes)
-            .ws_max_frame_size(limits.frame_max_bytes)
-            .max_buffer_size(limits.outbound_queue_max)
-            .ping_interval(limits.ping_interval)
-            .ping_timeout(limits.ping_timeout)
-            .build_layer();
-        let services = Arc::new(Services {
-            name,
-            clock,
-            probe,
-            token_key,
-            limits,
-            sessions: Arc::clone(&sessions),
-            acknowledgments,
-            conversations,
-            messages,
-            changes,
-            search,
-            sync,
-        });
-        let mut app = Router::new().route("/healthz", get(|| std::future::ready("ok")));
-        if roles.socket {
-            io.ns(NAMESPACE, Admission::new(services));
-            // Who may connect is the token's to say; a web page needs this for the polling transport.
-            app = app.layer(layer).layer(CorsLayer::permissive());
-        }
-        let stopped = stop.clone().cancelled_owned();
-        // Acknowledgments are small packets: without this the kernel holds them back for 40 ms.
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "a connection keeps its packets together");
+            let changes = Arc::new(MessageChanges {
+                messages: Arc::clone(&messages),
+                outbox_store: Arc::clone(&backend.conversations),
+                outbox,
+                on_their_way: Arc::default(),
+            });
+            let search = Search { client: Arc::clone(&clients.search), messages: Arc::clone(&messages) };
+            let sync = SyncService {
+                log: Arc::clone(&backend.log),
+                conversations: Arc::clone(&conversations),
+                messages: Arc::clone(&messages),
+                limits: limits.clone(),
+            };
+            let (layer, io) = SocketIo::builder()
+                .max_payload(limits.frame_max_bytes as u64)
+                .ws_max_message_size(limits.frame_max_bytes)
+                .ws_max_frame_size(limits.frame_max_bytes)
+                .max_buffer_size(limits.outbound_queue_max)
+                .ping_interval(limits.ping_interval)
+                .ping_timeout(limits.ping_timeout)
+                .build_layer();
+            let services = Arc::new(Services {
+                name,
+                clock,
+                probe,
+                token_key,
+                limits,
+                sessions: Arc::clone(&sessions),
+                acknowledgments,
+                conversations,
+                messages,
+                changes,
+                search,
+                sync,
+            });
+            let mut app = Router::new().route("/healthz", get(|| std::future::ready("ok")));
+            if roles.socket {
+                io.ns(NAMESPACE, Admission::new(services));
+                // Who may connect is the token's to say; a web page needs this for the polling transport.
+                app = app.layer(layer).layer(CorsLayer::permissive());
             }
-        });
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
-                tracing::error!(%error, "the chat service ended");
-            }
-        });
-        Ok(Self { address, log: backend.log, cache: backend.cache, sessions, tail, clients, io, stop, tasks })
+            let stopped = stop.clone().cancelled_owned();
+            // Acknowledgments are small packets: without this the kernel holds them back for 40 ms.
+            let listener = listener.tap_io(|connection| {
+                if let Err(error) = connection.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection keeps its packets together");
+                }
+            });
+            tasks.spawn(async move {
+                if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+                    tracing::error!(%error, "the chat service ended");
+                }
+            });
+            Ok(Self { address, log: backend.log, cache: backend.cache, sessions, tail, clients, io, stop, tasks })
+        })
     }
 
     /// Where the chat service listens.
@@ -404,26 +410,28 @@ impl Node {
     }
 
     /// How many records each consumer group has before it, by topic.
-    pub async fn lag(&self) -> Result<Vec<(String, Topic, u64)>, LogError> {
-        let mut lags = Vec::new();
-        let mut groups = vec![(conversation_persistence::GROUP, Topic::ConversationUpdated)];
-        groups.extend(message_persistence::TOPICS.iter().map(|topic| (message_persistence::GROUP, *topic)));
-        if self.clients.search.is_configured() {
-            groups.extend(search_indexing::TOPICS.iter().map(|topic| (search_indexing::GROUP, *topic)));
-        }
-        if self.clients.media.is_configured() {
-            groups.extend(media_verification::TOPICS.iter().map(|topic| (media_verification::GROUP, *topic)));
-        }
-        for (group, topic) in groups {
-            let ends = self.log.end(topic).await?;
-            let committed = self.log.committed(group, topic).await?;
-            let behind = |end: &crate::log::Position| {
-                let done = committed.iter().find(|position| position.partition == end.partition);
-                end.offset.saturating_sub(done.map_or(0, |position| position.offset))
-            };
-            lags.push((group.to_owned(), topic, ends.iter().map(behind).sum()));
-        }
-        Ok(lags)
+    pub fn lag(&self) -> BoxFuture<'_, Result<Lags, LogError>> {
+        Box::pin(async move {
+            let mut lags = Vec::new();
+            let mut groups = vec![(conversation_persistence::GROUP, Topic::ConversationUpdated)];
+            groups.extend(message_persistence::TOPICS.iter().map(|topic| (message_persistence::GROUP, *topic)));
+            if self.clients.search.is_configured() {
+                groups.extend(search_indexing::TOPICS.iter().map(|topic| (search_indexing::GROUP, *topic)));
+            }
+            if self.clients.media.is_configured() {
+                groups.extend(media_verification::TOPICS.iter().map(|topic| (media_verification::GROUP, *topic)));
+            }
+            for (group, topic) in groups {
+                let ends = self.log.end(topic).await?;
+                let committed = self.log.committed(group, topic).await?;
+                let behind = |end: &crate::log::Position| {
+                    let done = committed.iter().find(|position| position.partition == end.partition);
+                    end.offset.saturating_sub(done.map_or(0, |position| position.offset))
+                };
+                lags.push((group.to_owned(), topic, ends.iter().map(behind).sum()));
+            }
+            Ok(lags)
+        })
     }
 
     /// How many messages are delivered and not known to be persisted.
@@ -447,22 +455,25 @@ impl Node {
     }
 
     /// Ends the node: connections are closed, consumers stop after the batch they work on.
-    pub async fn shutdown(mut self) {
-        self.stop.cancel();
-        let end = async {
-            // The library forgets its sockets before it closes their transports; those that are still registered
-            // would never be told and would keep the services, and with them the store, open for good.
-            let sockets = self.io.of(NAMESPACE).map(BroadcastOperators::sockets).unwrap_or_default();
-            self.io.close().await;
-            for socket in sockets {
-                // One that is closed by now is what was wanted.
-                let (Ok(()) | Err(_)) = socket.disconnect();
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut this = self;
+            this.stop.cancel();
+            let end = async {
+                // The library forgets its sockets before it closes their transports; those that are still registered
+                // would never be told and would keep the services, and with them the store, open for good.
+                let sockets = this.io.of(NAMESPACE).map(BroadcastOperators::sockets).unwrap_or_default();
+                this.io.close().await;
+                for socket in sockets {
+                    // One that is closed by now is what was wanted.
+                    let (Ok(()) | Err(_)) = socket.disconnect();
+                }
+                while this.tasks.join_next().await.is_some() {}
+            };
+            if tokio::time::timeout(SHUTDOWN_LIMIT, end).await.is_err() {
+                tracing::warn!("parts of the node did not end in time and are dropped");
             }
-            while self.tasks.join_next().await.is_some() {}
-        };
-        if tokio::time::timeout(SHUTDOWN_LIMIT, end).await.is_err() {
-            tracing::warn!("parts of the node did not end in time and are dropped");
-        }
-        self.tasks.abort_all();
+            this.tasks.abort_all();
+        })
     }
 }

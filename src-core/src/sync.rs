@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ackscope_protocol::error::{ErrorCode, WireError};
 use ackscope_protocol::text::Cursor;
@@ -21,6 +22,9 @@ use crate::repositories::StoredConversation;
 /// Leads every cursor; another number is another layout.
 const CURSOR_VERSION: &str = "s2";
 
+/// How long an answer waits for what is in the log and not taken in by this node.
+const TAKE_IN_LIMIT: Duration = Duration::from_millis(500);
+
 /// Answers `sync`.
 pub struct SyncService {
     /// What was missed stands here.
@@ -37,12 +41,19 @@ impl SyncService {
     /// Everything the caller missed since the cursor; without a cursor nothing, and a cursor for later.
     pub async fn since(&self, caller: &UserId, request: &Sync) -> Result<SyncAnswer, WireError> {
         let ends = self.ends().await.map_err(|error| refusal::log(&error))?;
+        // What this node has not taken in yet it could not say as it is now. Mostly that is a matter of a moment; else
+        // the caller is told of the rest when the node has it.
+        if request.cursor.is_some() {
+            let (Ok(()) | Err(_)) = tokio::time::timeout(TAKE_IN_LIMIT, self.messages.tail.reaches(&ends)).await;
+        }
+        let taken_in = |end: &Position| Position { offset: end.offset.min(self.reached(end)), ..*end };
+        let known: Vec<Position> = ends.iter().map(taken_in).collect();
         let Some(cursor) = &request.cursor else {
-            return Ok(SyncAnswer { events: Vec::new(), cursor: write_cursor(&ends)?, more: false });
+            return Ok(SyncAnswer { events: Vec::new(), cursor: write_cursor(&known)?, more: false });
         };
         let mut next = read_cursor(cursor, &ends)?;
 
-        let (records, more) = self.records(&mut next, &ends).await.map_err(|error| refusal::log(&error))?;
+        let (records, more) = self.records(&mut next, &known).await.map_err(|error| refusal::log(&error))?;
         let mut conversations = HashMap::new();
         let mut missed = Vec::new();
         for record in &records {
@@ -74,6 +85,10 @@ impl SyncService {
         Ok(SyncAnswer { events, cursor: write_cursor(&next)?, more })
     }
 
+    fn reached(&self, end: &Position) -> u64 {
+        self.messages.tail.reached(end.topic_partition())
+    }
+
     async fn ends(&self) -> Result<Vec<Position>, LogError> {
         let mut ends = Vec::new();
         for topic in FAN_OUT_TOPICS {
@@ -95,7 +110,8 @@ impl SyncService {
                 more = true;
                 continue;
             }
-            let read = self.log.read(position.topic_partition(), position.offset, room).await?;
+            let mut read = self.log.read(position.topic_partition(), position.offset, room).await?;
+            read.retain(|record| record.position.offset < end.offset);
             if let Some(last) = read.last() {
                 position.offset = last.position.offset + 1;
             } else {

@@ -17,7 +17,7 @@ use ackscope_protocol::{ConversationId, MediaId, MessageId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::log::{Position, Topic};
+use crate::log::{Position, Topic, TopicPartition};
 use crate::state::{Found, PlacedChange};
 
 /// How many persisted messages are remembered by id. Older ones are found in the store.
@@ -87,9 +87,45 @@ pub struct Tail {
     inner: Mutex<Inner>,
     /// Messages came in.
     grown: Notify,
+    /// The offset after the last record of each partition that was taken in.
+    reached: Mutex<HashMap<TopicPartition, u64>>,
+    /// It moved on.
+    moved: Notify,
 }
 
 impl Tail {
+    /// Everything before this place has been taken in. It never goes back.
+    ///
+    /// Said after a record was taken in and before anybody is told of it: then whoever connects is told of it now, or
+    /// finds it by `sync`.
+    pub fn reach(&self, next: Position) {
+        {
+            let mut reached = self.reached.lock();
+            let offset = reached.entry(next.topic_partition()).or_default();
+            *offset = next.offset.max(*offset);
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until everything before these places has been taken in. The caller sets the limit.
+    pub async fn reaches(&self, ends: &[Position]) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            // Listens before it looks.
+            moved.as_mut().enable();
+            if ends.iter().all(|end| self.reached(end.topic_partition()) >= end.offset) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// The offset after the last record of a partition that was taken in.
+    pub fn reached(&self, partition: TopicPartition) -> u64 {
+        self.reached.lock().get(&partition).copied().unwrap_or_default()
+    }
+
     /// A message is in the log. The first place counts: a repeated record changes nothing and gives that place.
     pub fn insert(&self, message: Message) -> Known {
         let mut inner = self.inner.lock();
@@ -405,6 +441,22 @@ mod tests {
         tail.insert(message(2, 11));
         tail.insert(message(1, 10));
         waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_place_that_was_reached_stays_reached() {
+        let tail = Arc::new(Tail::default());
+        let at = |partition, offset| Position { topic: Topic::MessageSent, partition, offset };
+        let waiting = tokio::spawn({
+            let tail = Arc::clone(&tail);
+            async move { tail.reaches(&[at(0, 5), at(1, 1)]).await }
+        });
+        for position in [at(0, 7), at(0, 3), at(1, 1)] {
+            tail.reach(position);
+        }
+        waiting.await.unwrap();
+        assert_eq!([0, 1, 2].map(|partition| tail.reached(at(partition, 0).topic_partition())), [7, 1, 0]);
+        tail.reaches(&[]).await;
     }
 
     #[test]

@@ -329,6 +329,9 @@ impl FanOut {
         };
         let at_start = self.ends().await?;
         let mut reader = self.log.tail(&positions).await?;
+        for position in &positions {
+            self.tail.reach(*position);
+        }
         loop {
             let is_there = || at_start.iter().all(|end| positions.iter().any(|p| is_at(p, end)));
             if caught_up.is_some()
@@ -365,6 +368,21 @@ impl FanOut {
 
     /// False when the node ends first.
     async fn tell(&self, record: &Record, told_versions: &Cache<ConversationId, u64>) -> bool {
+        let next = Position { offset: record.position.offset + 1, ..record.position };
+        let is_going_on = self.take_in_and_tell(record, next, told_versions).await;
+        if is_going_on {
+            // Also where there was nothing to tell.
+            self.tail.reach(next);
+        }
+        is_going_on
+    }
+
+    async fn take_in_and_tell(
+        &self,
+        record: &Record,
+        next: Position,
+        told_versions: &Cache<ConversationId, u64>,
+    ) -> bool {
         let told = match Told::read(record) {
             Ok(told) => told,
             // The persistence consumer puts it into the dead letters; there is nothing in it to tell.
@@ -425,6 +443,7 @@ impl FanOut {
                 version
             }
         };
+        self.tail.reach(next);
         // Nobody here to tell: then the participants need not be known either.
         if self.sessions.count() == 0 {
             return true;
