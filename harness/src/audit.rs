@@ -275,7 +275,7 @@ impl<'a> Auditor<'a> {
             self.storage(message, outcome, places);
         }
         if outcome == Outcome::Delivered {
-            self.publication(message);
+            self.publication(message, sender, places > 0);
         }
         let exists = outcome == Outcome::Delivered || places > 0 && matches!(outcome, Outcome::Open | Outcome::Missing);
         self.visibility(message, conversation_id, sender, outcome, exists);
@@ -307,6 +307,10 @@ impl<'a> Auditor<'a> {
         let mut withdrawn = false;
         let mut counts = (0_usize, 0_usize);
         let sent_between = |from: u64, to: u64| message.sent_us.iter().any(|sent| *sent > from && *sent <= to);
+        // Two sends of one message may be under way at a time, and their answers cross: as long as one is open, what
+        // comes may be about that one.
+        let sent_by = |at: u64| message.sent_us.iter().filter(|sent| **sent <= at).count();
+        let mut decided = 0_usize;
         for seen in &message.acks {
             if seen.user != *sender {
                 let sentence = format!("{} got the ACK of {name}", seen.user);
@@ -320,19 +324,22 @@ impl<'a> Auditor<'a> {
             }
             match seen.ack.state {
                 AckState::Pending => {
-                    let decided = delivered_us.max(refused_us);
-                    if let Some(decided) = decided.filter(|decided| !sent_between(*decided, at_us)) {
-                        let sentence = format!("the `pending` of {name} came {} us after its outcome", at_us - decided);
+                    let outcome_us = delivered_us.max(refused_us).filter(|_| decided >= sent_by(at_us));
+                    if let Some(outcome_us) = outcome_us.filter(|outcome| !sent_between(*outcome, at_us)) {
+                        let after = at_us - outcome_us;
+                        let sentence = format!("the `pending` of {name} came {after} us after its outcome");
                         self.broken(FindingKind::Late, Some(sender), &[message], sentence);
                     }
                 }
                 AckState::Delivered => {
-                    if let Some(refused) = refused_us.filter(|refused| !sent_between(*refused, at_us)) {
+                    let refused_before = refused_us.filter(|_| decided >= sent_by(at_us) && !unknown);
+                    if let Some(refused) = refused_before.filter(|refused| !sent_between(*refused, at_us)) {
                         let after = at_us - refused;
                         let sentence = format!("{name} was rejected and {after} us later delivered all the same");
                         self.broken(FindingKind::Phantom, Some(sender), &[message], sentence);
                     }
                     counts.0 += 1;
+                    decided += 1;
                     delivered_us = Some(at_us);
                     refused_us = None;
                     withdrawn = false;
@@ -341,9 +348,11 @@ impl<'a> Auditor<'a> {
                 AckState::Rejected => {
                     if seen.ack.error.as_ref().is_some_and(|error| error.code == ErrorCode::OutcomeUnknown) {
                         unknown = true;
+                        decided += 1;
                         continue;
                     }
                     counts.1 += 1;
+                    decided += 1;
                     match delivered_us {
                         // A retry may be refused (too fast, no longer a participant); the message stays what it is.
                         Some(delivered) if sent_between(delivered, at_us) => {}
@@ -368,9 +377,13 @@ impl<'a> Auditor<'a> {
             Outcome::Withdrawn
         } else if delivered_us.is_some() {
             Outcome::Delivered
-        } else if refused_us.is_some() {
+        } else if refused_us.is_some()
+            && !unknown
+            && (decided >= message.sent_us.len() || undisturbed || !self.complete())
+        {
             Outcome::Rejected
-        } else if unknown || connection.lost_connection_since(last_sent_us) || !self.complete() {
+        } else if refused_us.is_some() || unknown || connection.lost_connection_since(last_sent_us) || !self.complete()
+        {
             Outcome::Open
         } else {
             let sentence = format!("{name} was sent and never got an outcome");
@@ -400,7 +413,7 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    fn publication(&mut self, message: &MessageHistory) {
+    fn publication(&mut self, message: &MessageHistory, sender: &UserId, is_stored: bool) {
         if !self.history.has_stages || !self.complete() {
             return;
         }
@@ -411,15 +424,23 @@ impl<'a> Auditor<'a> {
             .filter(|(_, stage)| matches!(stage, Stage::Published { topic, .. } if topic == "message.sent"))
             .count();
         let name = concerned(message);
-        if published == 0 {
+        // After an unknown outcome nobody can tell whether the first attempt is in the log; the consumer can. Nor can a
+        // sender that was away when it was told so.
+        let first_sent_us = message.sent_us.first().copied().unwrap_or_default();
+        let was_unknown = self.user(sender).lost_connection_since(first_sent_us)
+            || message
+                .acks
+                .iter()
+                .any(|seen| seen.ack.error.as_ref().is_some_and(|error| error.code == ErrorCode::OutcomeUnknown));
+        // A publish whose answer got lost is none that the node knows of. But what was read from the log is in it, and
+        // so is what is stored.
+        let is_read = message.stages.iter().any(|(_, stage)| {
+            matches!(stage, Stage::Consumed { .. } | Stage::Persisted { .. } | Stage::Broadcast { .. })
+        });
+        if published == 0 && !is_read && !(was_unknown && is_stored) {
             let sentence = format!("{name} was delivered but never published");
             self.broken(FindingKind::Lost, None, &[message], sentence);
         }
-        // After an unknown outcome nobody can tell whether the first attempt is in the log; the consumer can.
-        let was_unknown = message
-            .acks
-            .iter()
-            .any(|seen| seen.ack.error.as_ref().is_some_and(|error| error.code == ErrorCode::OutcomeUnknown));
         if published > 1 && !was_unknown {
             let sentence = format!("{name} was published {}", times(published));
             self.broken(FindingKind::Duplicate, None, &[message], sentence);

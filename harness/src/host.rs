@@ -10,11 +10,11 @@ use ackscope_core::token::TokenKey;
 use ackscope_protocol::text::Title;
 use ackscope_protocol::wire::{Conversation, ConversationKind, CreateConversation, ListConversations};
 use ackscope_protocol::{UserId, WireError, control};
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use crate::control::{ControlError, ControlServer, PlayTour};
 use crate::environment::EnvironmentOptions;
-use crate::recorder::EVENTS_MAX;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError, WorldOptions};
 
@@ -124,27 +124,29 @@ pub struct Host {
 impl Host {
     /// Starts everything. When this returns, chat and interface take connections. Dropping the future undoes
     /// what it did so far.
-    pub async fn start(options: HostOptions) -> Result<Self, HostError> {
-        let world = World::start(WorldOptions {
-            environment: options.environment,
-            chat: options.chat,
-            token_key: options.token_key,
-            limits: options.limits,
-            unverified_media: options.unverified_media,
-            events_max: EVENTS_MAX,
+    pub fn start(options: HostOptions) -> BoxFuture<'static, Result<Self, HostError>> {
+        Box::pin(async move {
+            let world = World::start(WorldOptions {
+                environment: options.environment,
+                chat: options.chat,
+                token_key: options.token_key,
+                limits: options.limits,
+                unverified_media: options.unverified_media,
+                ..WorldOptions::default()
+            })
+            .await?;
+            let world = Arc::new(world);
+            match Self::furnish(&world, &options.users, options.group, options.ui, &options.tour).await {
+                Ok(control) => {
+                    let tour = options.play_tour.then(|| tokio::spawn(play(Arc::clone(&world), options.tour)));
+                    Ok(Self { environment: world.environment(), world, control, tour })
+                }
+                Err(error) => {
+                    world.shutdown().await;
+                    Err(error)
+                }
+            }
         })
-        .await?;
-        let world = Arc::new(world);
-        match Self::furnish(&world, &options.users, options.group, options.ui, &options.tour).await {
-            Ok(control) => {
-                let tour = options.play_tour.then(|| tokio::spawn(play(Arc::clone(&world), options.tour)));
-                Ok(Self { environment: world.environment(), world, control, tour })
-            }
-            Err(error) => {
-                world.shutdown().await;
-                Err(error)
-            }
-        }
     }
 
     async fn furnish(
@@ -197,17 +199,19 @@ impl Host {
     }
 
     /// Ends everything and removes what is not kept.
-    pub async fn shutdown(self) {
-        let Self { world, control, environment: _, tour } = self;
-        if let Some(tour) = tour {
-            tour.abort();
-            // It stops at its next wait; an error only says that it was stopped.
-            if tokio::time::timeout(TOUR_STOP_LIMIT, tour).await.is_err() {
-                tracing::warn!("the tour did not stop in time");
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Self { world, control, environment: _, tour } = self;
+            if let Some(tour) = tour {
+                tour.abort();
+                // It stops at its next wait; an error only says that it was stopped.
+                if tokio::time::timeout(TOUR_STOP_LIMIT, tour).await.is_err() {
+                    tracing::warn!("the tour did not stop in time");
+                }
             }
-        }
-        control.shutdown().await;
-        world.shutdown().await;
+            control.shutdown().await;
+            world.shutdown().await;
+        })
     }
 }
 

@@ -22,8 +22,10 @@
 //! **Invariant:** knows `ackscope-protocol` and `ackscope-core`, never the interface or the shell.
 
 pub mod audit;
+pub mod chaos;
 pub mod control;
 pub mod environment;
+pub mod faults;
 #[cfg(test)]
 mod fixtures;
 pub mod history;

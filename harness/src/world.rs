@@ -9,17 +9,19 @@ use std::time::Duration;
 use ackscope_core::clients::ClientError;
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
-use ackscope_core::log::{LogError, Topic};
+use ackscope_core::log::LogError;
 use ackscope_core::media::WhenMediaIsDown;
-use ackscope_core::node::{Backend, Node, NodeOptions, Roles, StartError};
+use ackscope_core::node::{Backend, Lags, Node, NodeOptions, Roles, StartError};
 use ackscope_core::token::TokenKey;
 use ackscope_protocol::control::{self, BackendKind};
+use ackscope_protocol::faults::{Dependency, Fault};
 use ackscope_protocol::trace::Happening;
 use ackscope_protocol::{Timestamp, UserId};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::RwLock;
 
 use crate::environment::{Environment, EnvironmentError, EnvironmentOptions};
+use crate::faults::{FaultError, Faults, Healed};
 use crate::recorder::{EVENTS_MAX, PROBE_QUEUE, Recorder};
 use crate::services::{ServiceError, SimulatedServices};
 use crate::users::{ConnectOptions, SimulatedUser, UserError};
@@ -50,6 +52,8 @@ pub struct WorldOptions {
     pub unverified_media: WhenMediaIsDown,
     /// Events of the run that are kept.
     pub events_max: usize,
+    /// What faults draw follows from it.
+    pub seed: u64,
 }
 
 impl Default for WorldOptions {
@@ -61,6 +65,7 @@ impl Default for WorldOptions {
             limits: Limits::default(),
             unverified_media: WhenMediaIsDown::default(),
             events_max: EVENTS_MAX,
+            seed: 0,
         }
     }
 }
@@ -98,6 +103,9 @@ pub enum WorldError {
     /// The world has ended.
     #[error("the backend has been shut down")]
     Ended,
+    /// A fault could not be set or healed.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// Something still moved when the limit was reached.
     #[error("not quiet after {} ms: {still}", waited.as_millis())]
     NotQuiet {
@@ -111,7 +119,11 @@ pub enum WorldError {
 impl WorldError {
     /// Whether the request was wrong (exit code 2), rather than the environment (exit code 3).
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Environment(error) if error.is_usage())
+        match self {
+            Self::Environment(error) => error.is_usage(),
+            Self::Fault(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 
@@ -124,6 +136,7 @@ pub struct World {
     reason: String,
     chat_url: String,
     backend: RwLock<Option<Backend>>,
+    faults: RwLock<Option<Arc<Faults>>>,
     services: RwLock<Option<Arc<SimulatedServices>>>,
     users: RwLock<BTreeMap<UserId, Arc<SimulatedUser>>>,
     running: tokio::sync::RwLock<Option<Running>>,
@@ -147,47 +160,51 @@ impl std::fmt::Debug for World {
 
 impl World {
     /// Starts a backend and a node; there are no users yet.
-    pub async fn start(options: WorldOptions) -> Result<Self, WorldError> {
-        let clock = Clock::default();
-        let recorder = Recorder::new(options.events_max);
-        let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
-        let environment = Environment::start(options.environment, &clock).await?;
-        let furnished = async {
-            let backend = environment.backend().cloned().ok_or(WorldError::Ended)?;
-            let services = SimulatedServices::start(&clock, environment.kept_folder()).await?;
-            let node = Node::start(NodeOptions {
-                name: "node-1".to_owned(),
-                listen: options.chat,
-                backend: backend.clone(),
-                clients: services.clients(options.unverified_media)?,
-                clock: clock.clone(),
-                probe: recorder.probe(PROBE_QUEUE),
-                token_key: token_key.clone(),
-                limits: options.limits,
-                roles: Roles::default(),
+    pub fn start(options: WorldOptions) -> BoxFuture<'static, Result<Self, WorldError>> {
+        Box::pin(async move {
+            let clock = Clock::default();
+            let recorder = Recorder::new(options.events_max);
+            let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
+            let environment = Environment::start(options.environment, &clock).await?;
+            let furnished = async {
+                let backend = environment.backend().cloned().ok_or(WorldError::Ended)?;
+                let services = Arc::new(SimulatedServices::start(&clock, environment.kept_folder()).await?);
+                let faults = Faults::new(backend.clone(), Arc::clone(&services), recorder.clone(), options.seed);
+                let node = Node::start(NodeOptions {
+                    name: "node-1".to_owned(),
+                    listen: options.chat,
+                    backend: faults.backend(),
+                    clients: services.clients(options.unverified_media)?,
+                    clock: clock.clone(),
+                    probe: recorder.probe(PROBE_QUEUE),
+                    token_key: token_key.clone(),
+                    limits: options.limits,
+                    roles: Roles::default(),
+                })
+                .await?;
+                Ok::<_, WorldError>((backend, faults, services, node))
+            };
+            let (backend, faults, services, node) = match furnished.await {
+                Ok(furnished) => furnished,
+                Err(error) => {
+                    // What the environment made on servers and in containers does not go by itself.
+                    environment.shutdown().await;
+                    return Err(error);
+                }
+            };
+            Ok(Self {
+                recorder,
+                clock,
+                token_key,
+                kind: environment.kind(),
+                reason: environment.reason().to_owned(),
+                chat_url: format!("http://{}", reachable(node.address())),
+                backend: RwLock::new(Some(backend)),
+                faults: RwLock::new(Some(Arc::new(faults))),
+                users: RwLock::default(),
+                services: RwLock::new(Some(services)),
+                running: tokio::sync::RwLock::new(Some(Running { node, environment })),
             })
-            .await?;
-            Ok::<_, WorldError>((backend, services, node))
-        };
-        let (backend, services, node) = match furnished.await {
-            Ok(furnished) => furnished,
-            Err(error) => {
-                // What the environment made on servers and in containers does not go by itself.
-                environment.shutdown().await;
-                return Err(error);
-            }
-        };
-        Ok(Self {
-            recorder,
-            clock,
-            token_key,
-            kind: environment.kind(),
-            reason: environment.reason().to_owned(),
-            chat_url: format!("http://{}", reachable(node.address())),
-            backend: RwLock::new(Some(backend)),
-            users: RwLock::default(),
-            services: RwLock::new(Some(Arc::new(services))),
-            running: tokio::sync::RwLock::new(Some(Running { node, environment })),
         })
     }
 
@@ -219,6 +236,40 @@ impl World {
     /// The simulated media and search services. Let go of them before [`Self::shutdown`].
     pub fn services(&self) -> Result<Arc<SimulatedServices>, WorldError> {
         self.services.read().clone().ok_or(WorldError::Ended)
+    }
+
+    // ---- faults -----------------------------------------------------------------------------------------
+
+    /// The faults. Let go of them before [`Self::shutdown`].
+    pub fn faults(&self) -> Result<Arc<Faults>, WorldError> {
+        self.faults.read().clone().ok_or(WorldError::Ended)
+    }
+
+    /// Sets a fault in place of the one the dependency has.
+    pub fn set_fault(&self, on: Dependency, fault: Fault) -> BoxFuture<'_, Result<(), WorldError>> {
+        Box::pin(async move {
+            let running = self.running.read().await;
+            let containers = running.as_ref().ok_or(WorldError::Ended)?.environment.containers();
+            Ok(self.faults()?.set(on, fault, containers).await?)
+        })
+    }
+
+    /// Ends the fault of a dependency, if it has one.
+    pub fn heal(&self, on: Dependency) -> BoxFuture<'_, Result<(), WorldError>> {
+        Box::pin(async move {
+            let running = self.running.read().await;
+            let containers = running.as_ref().ok_or(WorldError::Ended)?.environment.containers();
+            Ok(self.faults()?.heal(on, containers).await?)
+        })
+    }
+
+    /// Ends every fault, and waits until everything answers again.
+    pub fn reset_faults(&self) -> BoxFuture<'_, Result<Vec<Healed>, WorldError>> {
+        Box::pin(async move {
+            let running = self.running.read().await;
+            let containers = running.as_ref().ok_or(WorldError::Ended)?.environment.containers();
+            Ok(self.faults()?.reset(containers).await?)
+        })
     }
 
     /// What runs, as interfaces are told.
@@ -255,18 +306,20 @@ impl World {
     // ---- users ------------------------------------------------------------------------------------------
 
     /// Connects a new user.
-    pub async fn add_user(&self, user: &UserId) -> Result<Arc<SimulatedUser>, WorldError> {
-        self.check_place_for(user)?;
-        let token = self.token(user);
-        let options = ConnectOptions::new(user.clone(), token, self.chat_url.clone(), self.recorder.clone());
-        let connected = SimulatedUser::connect(options).await?;
-        // Somebody else may have added it meanwhile; dropping the second one disconnects it.
-        let mut users = self.users.write();
-        if users.contains_key(user) {
-            return Err(WorldError::UserExists(user.clone()));
-        }
-        users.insert(user.clone(), Arc::clone(&connected));
-        Ok(connected)
+    pub fn add_user<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Arc<SimulatedUser>, WorldError>> {
+        Box::pin(async move {
+            self.check_place_for(user)?;
+            let token = self.token(user);
+            let options = ConnectOptions::new(user.clone(), token, self.chat_url.clone(), self.recorder.clone());
+            let connected = SimulatedUser::connect(options).await?;
+            // Somebody else may have added it meanwhile; dropping the second one disconnects it.
+            let mut users = self.users.write();
+            if users.contains_key(user) {
+                return Err(WorldError::UserExists(user.clone()));
+            }
+            users.insert(user.clone(), Arc::clone(&connected));
+            Ok(connected)
+        })
     }
 
     fn check_place_for(&self, user: &UserId) -> Result<(), WorldError> {
@@ -283,14 +336,16 @@ impl World {
     }
 
     /// A user by name, connected now if there is none of that name yet.
-    pub async fn user_or_new(&self, user: &UserId) -> Result<Arc<SimulatedUser>, WorldError> {
-        match self.user(user) {
-            Err(WorldError::NoSuchUser(_)) => match self.add_user(user).await {
-                Err(WorldError::UserExists(_)) => self.user(user),
-                added => added,
-            },
-            found => found,
-        }
+    pub fn user_or_new<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Arc<SimulatedUser>, WorldError>> {
+        Box::pin(async move {
+            match self.user(user) {
+                Err(WorldError::NoSuchUser(_)) => match self.add_user(user).await {
+                    Err(WorldError::UserExists(_)) => self.user(user),
+                    added => added,
+                },
+                found => found,
+            }
+        })
     }
 
     /// Every user, by name.
@@ -305,45 +360,51 @@ impl World {
     }
 
     /// Connects a user again, with a fresh token, and takes what it missed.
-    pub async fn reconnect(&self, user: &UserId) -> Result<(), WorldError> {
-        let found = self.user(user)?;
-        found.set_token(self.token(user));
-        Ok(found.reconnect().await?)
+    pub fn reconnect<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), WorldError>> {
+        Box::pin(async move {
+            let found = self.user(user)?;
+            found.set_token(self.token(user));
+            Ok(found.reconnect().await?)
+        })
     }
 
     // ---- quiet and end ----------------------------------------------------------------------------------
 
     /// How many records each consumer group has before it, by topic.
-    pub async fn lag(&self) -> Result<Vec<(String, Topic, u64)>, WorldError> {
-        let running = self.running.read().await;
-        let running = running.as_ref().ok_or(WorldError::Ended)?;
-        Ok(running.node.lag().await?)
+    pub fn lag(&self) -> BoxFuture<'_, Result<Lags, WorldError>> {
+        Box::pin(async move {
+            let running = self.running.read().await;
+            let running = running.as_ref().ok_or(WorldError::Ended)?;
+            Ok(running.node.lag().await?)
+        })
     }
 
     /// Waits until everything has come to rest: no consumer lags, every delivered message is persisted and
     /// confirmed, every connected user has seen what was written to it, and nothing new is recorded.
-    pub async fn quiesce(&self, limit: Duration) -> Result<(), WorldError> {
-        let mut still = String::new();
-        let waiting = async {
-            let mut quiet_rounds = 0;
-            let mut poll = tokio::time::interval(QUIET_POLL);
-            poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            while quiet_rounds < QUIET_ROUNDS {
-                // A pace for asking, not a wait: what ends the loop is what is found.
-                poll.tick().await;
-                self.recorder.flush().await;
-                let before = self.recorder.next_index();
-                still = self.what_moves().await?;
-                self.recorder.flush().await;
-                if still.is_empty() && self.recorder.next_index() != before {
-                    "events are still coming".clone_into(&mut still);
+    pub fn quiesce(&self, limit: Duration) -> BoxFuture<'_, Result<(), WorldError>> {
+        Box::pin(async move {
+            let mut still = String::new();
+            let waiting = async {
+                let mut quiet_rounds = 0;
+                let mut poll = tokio::time::interval(QUIET_POLL);
+                poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                while quiet_rounds < QUIET_ROUNDS {
+                    // A pace for asking, not a wait: what ends the loop is what is found.
+                    poll.tick().await;
+                    self.recorder.flush().await;
+                    let before = self.recorder.next_index();
+                    still = self.what_moves().await?;
+                    self.recorder.flush().await;
+                    if still.is_empty() && self.recorder.next_index() != before {
+                        "events are still coming".clone_into(&mut still);
+                    }
+                    quiet_rounds = if still.is_empty() { quiet_rounds + 1 } else { 0 };
                 }
-                quiet_rounds = if still.is_empty() { quiet_rounds + 1 } else { 0 };
-            }
-            Ok(())
-        };
-        let done = tokio::time::timeout(limit, waiting).await;
-        done.unwrap_or(Err(WorldError::NotQuiet { waited: limit, still }))
+                Ok(())
+            };
+            let done = tokio::time::timeout(limit, waiting).await;
+            done.unwrap_or(Err(WorldError::NotQuiet { waited: limit, still }))
+        })
     }
 
     /// What has not come to rest, one line; empty when everything has.
@@ -380,33 +441,36 @@ impl World {
     }
 
     /// Ends everything: users, node, backend, files. Doing it twice does nothing.
-    pub async fn shutdown(&self) {
-        let users = std::mem::take(&mut *self.users.write());
-        join_all(users.values().map(|user| user.disconnect())).await;
-        *self.backend.write() = None;
-        let running = self.running.write().await.take();
-        if let Some(Running { node, environment }) = running {
-            // The node ends with the connections it still has, but then it cannot tell what they hold to let go.
-            let left = async {
-                let mut poll = tokio::time::interval(QUIET_POLL);
-                while node.connections() > 0 {
-                    poll.tick().await;
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let users = std::mem::take(&mut *self.users.write());
+            join_all(users.values().map(|user| user.disconnect())).await;
+            *self.backend.write() = None;
+            *self.faults.write() = None;
+            let running = self.running.write().await.take();
+            if let Some(Running { node, environment }) = running {
+                // The node ends with the connections it still has, but then it cannot tell what they hold to let go.
+                let left = async {
+                    let mut poll = tokio::time::interval(QUIET_POLL);
+                    while node.connections() > 0 {
+                        poll.tick().await;
+                    }
+                };
+                if tokio::time::timeout(GOODBYES_LIMIT, left).await.is_err() {
+                    tracing::debug!(connections = node.connections(), "the node ends with clients connected");
                 }
-            };
-            if tokio::time::timeout(GOODBYES_LIMIT, left).await.is_err() {
-                tracing::debug!(connections = node.connections(), "the node ends with clients connected");
+                node.shutdown().await;
+                let services = self.services.write().take();
+                match services.map(Arc::try_unwrap) {
+                    Some(Ok(services)) => services.shutdown().await,
+                    // They end when the last one lets go of them.
+                    Some(Err(_)) => tracing::debug!("somebody still looks at the media and search services"),
+                    None => {}
+                }
+                environment.shutdown().await;
             }
-            node.shutdown().await;
-            let services = self.services.write().take();
-            match services.map(Arc::try_unwrap) {
-                Some(Ok(services)) => services.shutdown().await,
-                // They end when the last one lets go of them.
-                Some(Err(_)) => tracing::debug!("somebody still looks at the media and search services"),
-                None => {}
-            }
-            environment.shutdown().await;
-        }
-        self.recorder.flush().await;
+            self.recorder.flush().await;
+        })
     }
 }
 

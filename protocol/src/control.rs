@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::WireError;
+use crate::faults::{Dependency, Fault};
 use crate::ids::{ConversationId, MessageId, TempId, UserId};
 use crate::text::{MessageText, Title};
 use crate::time::Timestamp;
@@ -14,7 +15,7 @@ use crate::trace::TraceEvent;
 use crate::wire::{Conversation, ConversationKind};
 
 /// Version of this protocol. Both sides must have the same.
-pub const CONTROL_VERSION: u32 = 1;
+pub const CONTROL_VERSION: u32 = 2;
 
 /// Path of the WebSocket on the harness's HTTP server. The query carries `token`.
 pub const CONTROL_PATH: &str = "/control";
@@ -92,6 +93,20 @@ pub enum Command {
         /// By how many milliseconds.
         by_ms: u64,
     },
+    /// Set a fault in place of the one the dependency has.
+    SetFault {
+        /// What is broken.
+        on: Dependency,
+        /// How.
+        fault: Fault,
+    },
+    /// End the fault of a dependency, if it has one.
+    Heal {
+        /// What is healed.
+        on: Dependency,
+    },
+    /// End every fault. Answered when everything has answered a real request.
+    ResetFaults,
     /// Play the built-in tour.
     PlayTour,
 }

@@ -677,6 +677,9 @@ fn command_title(command: &Command) -> &'static str {
         Command::DropConnection { .. } => "The connection could not be dropped",
         Command::Reconnect { .. } => "The user could not be reconnected",
         Command::AdvanceClock { .. } => "The clock could not be advanced",
+        Command::SetFault { .. } => "The fault could not be set",
+        Command::Heal { .. } => "The fault could not be healed",
+        Command::ResetFaults => "The faults could not be healed",
         Command::PlayTour => "The tour could not be played",
     }
 }

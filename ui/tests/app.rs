@@ -441,7 +441,10 @@ fn another_version_is_explained() {
         business_now: Timestamp::from_millis(0),
     });
     desk.settle();
-    desk.assert_sees("The harness speaks version 2 of the control protocol, this interface version 1");
+    desk.assert_sees(&format!(
+        "The harness speaks version {} of the control protocol, this interface version {CONTROL_VERSION}",
+        CONTROL_VERSION + 1
+    ));
     desk.assert_sees("Use the interface and the harness of the same release");
     desk.click("Try again now");
     assert_eq!(desk.harness.urls().len(), 2);

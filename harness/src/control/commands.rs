@@ -16,12 +16,18 @@ use crate::world::WorldError;
 
 /// Longest time a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time a reset may take: a server that is started again, and then everything answers.
+const RESET_LIMIT: Duration = Duration::from_mins(3);
 /// Longest time the tour may take.
 const TOUR_LIMIT: Duration = Duration::from_mins(10);
 
 /// Carries a command out, within its limit.
 pub(super) async fn run(shared: &Arc<Shared>, command: Command) -> Result<CommandAnswer, WireError> {
-    let limit = if command == Command::PlayTour { TOUR_LIMIT } else { COMMAND_LIMIT };
+    let limit = match command {
+        Command::PlayTour => TOUR_LIMIT,
+        Command::SetFault { .. } | Command::Heal { .. } | Command::ResetFaults => RESET_LIMIT,
+        _ => COMMAND_LIMIT,
+    };
     let done = tokio::time::timeout(limit, carry_out(shared, command)).await;
     done.unwrap_or_else(|_| {
         let sentence = format!("the command was not done within {} s", limit.as_secs());
@@ -53,6 +59,11 @@ async fn carry_out(shared: &Arc<Shared>, command: Command) -> Result<CommandAnsw
         Command::DropConnection { user } => world.drop_connection(&user).await.map_err(|error| refusal(&error))?,
         Command::Reconnect { user } => world.reconnect(&user).await.map_err(|error| refusal(&error))?,
         Command::AdvanceClock { by_ms } => world.advance_clock(by_ms),
+        Command::SetFault { on, fault } => world.set_fault(on, fault).await.map_err(|error| refusal(&error))?,
+        Command::Heal { on } => world.heal(on).await.map_err(|error| refusal(&error))?,
+        Command::ResetFaults => {
+            world.reset_faults().await.map_err(|error| refusal(&error))?;
+        }
         Command::PlayTour => play_tour(shared).await?,
     }
     Ok(CommandAnswer::Done)
@@ -91,7 +102,9 @@ fn refusal(error: &WorldError) -> WireError {
         WorldError::TooManyUsers => ErrorCode::Overloaded,
         WorldError::User(error) => return user_refusal(error),
         WorldError::Log(_) => ErrorCode::LogUnavailable,
-        WorldError::Environment(_)
+        WorldError::Fault(error) if error.is_usage() => ErrorCode::InvalidPayload,
+        WorldError::Fault(_)
+        | WorldError::Environment(_)
         | WorldError::Node(_)
         | WorldError::Services(_)
         | WorldError::Clients(_)

@@ -72,36 +72,42 @@ struct Shared {
 
 impl ControlServer {
     /// Starts serving `world` at `listen`.
-    pub async fn start(listen: SocketAddr, world: Arc<World>, play_tour: PlayTour) -> Result<Self, ControlError> {
-        let failed = |error| ControlError { address: listen, error };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        // 244 random bits; knowing the port is not enough.
-        let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let url = format!("http://{}/?token={token}", reachable(address));
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let shared = Arc::new(Shared {
-            world,
-            play_tour,
-            is_touring: AtomicBool::new(false),
-            token,
-            hosts: Hosts::of(address),
-            places: Arc::new(Semaphore::new(INTERFACES_MAX)),
-            stop: stop.clone(),
-            tasks: tasks.clone(),
-        });
-        let app = Router::new()
-            .route(CONTROL_PATH, get(open_session))
-            .fallback(get(pages::page))
-            .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), check_host))
-            .with_state(shared);
-        let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
-                tracing::error!(%error, "the control server ended");
-            }
-        });
-        Ok(Self { url, address, stop, tasks })
+    pub fn start(
+        listen: SocketAddr,
+        world: Arc<World>,
+        play_tour: PlayTour,
+    ) -> BoxFuture<'static, Result<Self, ControlError>> {
+        Box::pin(async move {
+            let failed = |error| ControlError { address: listen, error };
+            let listener = TcpListener::bind(listen).await.map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            // 244 random bits; knowing the port is not enough.
+            let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+            let url = format!("http://{}/?token={token}", reachable(address));
+            let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+            let shared = Arc::new(Shared {
+                world,
+                play_tour,
+                is_touring: AtomicBool::new(false),
+                token,
+                hosts: Hosts::of(address),
+                places: Arc::new(Semaphore::new(INTERFACES_MAX)),
+                stop: stop.clone(),
+                tasks: tasks.clone(),
+            });
+            let app = Router::new()
+                .route(CONTROL_PATH, get(open_session))
+                .fallback(get(pages::page))
+                .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), check_host))
+                .with_state(shared);
+            let stopped = stop.clone().cancelled_owned();
+            tasks.spawn(async move {
+                if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+                    tracing::error!(%error, "the control server ended");
+                }
+            });
+            Ok(Self { url, address, stop, tasks })
+        })
     }
 
     /// The address to open, token included: whoever has it may do everything the interface can.
@@ -115,12 +121,14 @@ impl ControlServer {
     }
 
     /// Tells the interfaces that the harness ends, and ends.
-    pub async fn shutdown(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await.is_err() {
-            tracing::debug!("an interface did not take its leave in time");
-        }
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.stop.cancel();
+            self.tasks.close();
+            if tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await.is_err() {
+                tracing::debug!("an interface did not take its leave in time");
+            }
+        })
     }
 }
 

@@ -3,10 +3,12 @@
 //! Whatever a user does and sees is recorded: sends with the number of the attempt, every event, every answer,
 //! the connection's ups and downs. An event that cannot be read becomes a mark that names the problem.
 
+mod upload;
 mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ackscope_protocol::error::{ErrorCode, WireError};
@@ -14,12 +16,14 @@ use ackscope_protocol::text::Cursor;
 use ackscope_protocol::trace::{ConnectionState, Happening};
 use ackscope_protocol::wire::{self, Answer, Conversation, Message, Request, SendMessage, Sent, ServerEvent};
 use ackscope_protocol::{ConversationId, MessageId, TempId, UserId};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
+pub use self::upload::{UploadError, upload_picture};
 use self::view::SendKey;
 pub use self::view::{SeenAck, SeenEvent, SendAnswer, Source, UserView};
 use crate::recorder::Recorder;
@@ -152,6 +156,8 @@ pub struct SimulatedUser {
     connection: Mutex<Option<Arc<Connection>>>,
     /// One change of the connection at a time; holds the place `sync` goes on from.
     cursor: tokio::sync::Mutex<Option<Cursor>>,
+    /// It is connected again and could not take what it missed.
+    is_behind: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -279,20 +285,23 @@ struct ConversationData {
 
 impl SimulatedUser {
     /// Connects, and takes the cursor a later `sync` goes on from.
-    pub async fn connect(options: ConnectOptions) -> Result<Arc<Self>, UserError> {
-        let shared = Arc::new(Shared {
-            user: options.user.clone(),
-            recorder: options.recorder.clone(),
-            view: Mutex::new(UserView::new(options.user.clone())),
-            state: Mutex::new(ConnectionState::Disconnected { reason: "not connected yet".to_owned() }),
-            callbacks: Mutex::default(),
-            news: watch::Sender::new(0),
-        });
-        let token = Mutex::new(options.token.clone());
-        let cursor = tokio::sync::Mutex::default();
-        let user = Arc::new(Self { options, shared, token, connection: Mutex::default(), cursor });
-        user.reconnect().await?;
-        Ok(user)
+    pub fn connect(options: ConnectOptions) -> BoxFuture<'static, Result<Arc<Self>, UserError>> {
+        Box::pin(async move {
+            let shared = Arc::new(Shared {
+                user: options.user.clone(),
+                recorder: options.recorder.clone(),
+                view: Mutex::new(UserView::new(options.user.clone())),
+                state: Mutex::new(ConnectionState::Disconnected { reason: "not connected yet".to_owned() }),
+                callbacks: Mutex::default(),
+                news: watch::Sender::new(0),
+            });
+            let token = Mutex::new(options.token.clone());
+            let cursor = tokio::sync::Mutex::default();
+            let connection = Mutex::default();
+            let user = Arc::new(Self { options, shared, token, connection, cursor, is_behind: AtomicBool::new(false) });
+            user.reconnect().await?;
+            Ok(user)
+        })
     }
 
     /// Who it is.
@@ -334,14 +343,16 @@ impl SimulatedUser {
     }
 
     /// Sends anything under any name and waits for the answer, as it comes.
-    pub async fn request_raw(&self, event: &str, payload: Value) -> Result<Value, UserError> {
-        let answer = self.ask(event, &payload).await?;
-        let value: Value =
-            serde_json::from_str(answer.get()).map_err(|error| self.unreadable(event, &error.to_string()))?;
-        let error = value.get("error").and_then(|error| WireError::deserialize(error).ok());
-        let conversation = self.note_conversations(event, &answer);
-        self.record_answer(event, conversation, error.as_ref());
-        Ok(value)
+    pub fn request_raw<'a>(&'a self, event: &'a str, payload: Value) -> BoxFuture<'a, Result<Value, UserError>> {
+        Box::pin(async move {
+            let answer = self.ask(event, &payload).await?;
+            let value: Value =
+                serde_json::from_str(answer.get()).map_err(|error| self.unreadable(event, &error.to_string()))?;
+            let error = value.get("error").and_then(|error| WireError::deserialize(error).ok());
+            let conversation = self.note_conversations(event, &answer);
+            self.record_answer(event, conversation, error.as_ref());
+            Ok(value)
+        })
     }
 
     /// Puts a message on the connection and does not wait for what becomes of it: acknowledgments come as
@@ -398,10 +409,18 @@ impl SimulatedUser {
         *self.token.lock() = token;
     }
 
-    /// Waits until everything the service wrote to this connection before this call has been seen. Not recorded.
-    pub async fn catch_up(&self) -> Result<(), UserError> {
-        // Any answer does: it stands in the connection behind everything that was written before it.
-        self.ask(wire::Sync::EVENT, &wire::Sync::default()).await.map(drop)
+    /// Waits until everything the service wrote to this connection before this call has been seen. Not recorded. Takes
+    /// what it missed, if that did not work when it connected again.
+    pub fn catch_up(&self) -> BoxFuture<'_, Result<(), UserError>> {
+        Box::pin(async move {
+            if self.is_behind.load(Ordering::Acquire) {
+                let mut cursor = self.cursor.lock().await;
+                *cursor = Some(self.sync_from(cursor.clone()).await?);
+                self.is_behind.store(false, Ordering::Release);
+            }
+            // Any answer does: it stands in the connection behind everything that was written before it.
+            self.ask(wire::Sync::EVENT, &wire::Sync::default()).await.map(drop)
+        })
     }
 
     /// Changes how fast this user reads.
@@ -426,30 +445,35 @@ impl SimulatedUser {
     }
 
     /// Connects again (dropping what was left of the old connection) and takes with `sync` what was missed.
-    pub async fn reconnect(&self) -> Result<(), UserError> {
-        let mut cursor = self.cursor.lock().await;
-        self.take_down().await;
-        let auth = serde_json::json!({ "token": *self.token.lock() });
-        let opened = Connection::open(
-            &self.options.chat_url,
-            wire::NAMESPACE,
-            &auth,
-            &self.options.transport,
-            Arc::clone(&self.shared) as Arc<dyn Handler>,
-        );
-        let connection = match opened.await {
-            Ok(connection) => Arc::new(connection),
-            Err(source) => return Err(UserError::Connect { user: self.user_id().clone(), source }),
-        };
-        self.shared.set_state(Instant::now(), ConnectionState::Connected);
-        // It may have gone down meanwhile, and then said so before it was said to be up.
-        if !connection.is_up() {
-            let reason = connection.ended().await.to_string();
-            self.shared.set_state(Instant::now(), ConnectionState::Disconnected { reason });
-        }
-        *self.connection.lock() = Some(connection);
-        *cursor = Some(self.sync_from(cursor.clone()).await?);
-        Ok(())
+    pub fn reconnect(&self) -> BoxFuture<'_, Result<(), UserError>> {
+        Box::pin(async move {
+            let mut cursor = self.cursor.lock().await;
+            self.take_down().await;
+            let auth = serde_json::json!({ "token": *self.token.lock() });
+            let opened = Connection::open(
+                &self.options.chat_url,
+                wire::NAMESPACE,
+                &auth,
+                &self.options.transport,
+                Arc::clone(&self.shared) as Arc<dyn Handler>,
+            );
+            let connection = match opened.await {
+                Ok(connection) => Arc::new(connection),
+                Err(source) => return Err(UserError::Connect { user: self.user_id().clone(), source }),
+            };
+            self.shared.set_state(Instant::now(), ConnectionState::Connected);
+            // It may have gone down meanwhile, and then said so before it was said to be up.
+            if !connection.is_up() {
+                let reason = connection.ended().await.to_string();
+                self.shared.set_state(Instant::now(), ConnectionState::Disconnected { reason });
+            }
+            *self.connection.lock() = Some(connection);
+            // Unless the answer comes, what was missed is asked for again by the next one who wants to be sure.
+            self.is_behind.store(true, Ordering::Release);
+            *cursor = Some(self.sync_from(cursor.clone()).await?);
+            self.is_behind.store(false, Ordering::Release);
+            Ok(())
+        })
     }
 
     async fn take_down(&self) {

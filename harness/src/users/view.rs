@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use ackscope_protocol::error::WireError;
 use ackscope_protocol::wire::{
-    AckState, Conversation, ConversationChange, DeleteMode, Message, MessageAck, SendMessage, Sent, ServerEvent,
+    AckState, Conversation, ConversationChange, DeleteMode, MediaState, Message, MessageAck, MessageMedia, SendMessage,
+    Sent, ServerEvent,
 };
 use ackscope_protocol::{ConversationId, MessageId, TempId, UserId};
 
@@ -331,9 +332,12 @@ impl UserView {
         send.acks.push(SeenAck { at, ack: ack.clone() });
         let (AckState::Delivered, Some(message_id), Some(seq)) = (ack.state, ack.message_id, ack.seq) else { return };
         let request = &send.request;
+        // An ACK does not say what the media service thinks of them.
+        let media_state = MediaState::Unverified;
         let message = Message {
             temp_id: Some(ack.temp_id.clone()),
             text: request.text.clone(),
+            media: request.media.iter().map(|media_id| MessageMedia { media_id: *media_id, media_state }).collect(),
             reply_to: request.reply_to,
             seq,
             ..Message::new(message_id, ack.conversation_id, self.user.clone(), ack.at)
