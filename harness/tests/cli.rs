@@ -146,6 +146,8 @@ fn a_report_folder_has_everything_a_ci_wants() {
     let json: Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!(json["runs"][0]["verdict"], "pass");
     assert!(read("junit.xml").contains("<testsuite name=\"A talk\""));
+    let page = read("report.html");
+    assert!(page.contains("<title>PASS · A talk · Ackscope</title>") && page.contains("id=\"run-1-lane-1\""), "{page}");
     let trace = read("trace.jsonl");
     let header: Value = serde_json::from_str(trace.lines().next().unwrap()).unwrap();
     assert_eq!(header["trace_version"], 1);

@@ -1,4 +1,4 @@
-//! The folder of `--report`: `report.json`, `junit.xml` and a recording for each scenario.
+//! The folder of `--report`: `report.html`, `report.json`, `junit.xml` and a recording for each scenario.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ackscope_protocol::trace::TRACE_VERSION;
 use serde::Serialize;
 
+use super::html::html;
 use super::json::JsonReport;
 use super::junit::junit;
 use crate::scenario::outcome::RunReport;
@@ -48,6 +49,7 @@ pub fn write_report(folder: &Path, reports: &[RunReport]) -> Result<Vec<PathBuf>
         result.map_err(|reason| WriteError { path, reason })
     };
 
+    write("report.html".to_owned(), &|file| file.write_all(html(reports, trace_name).as_bytes()))?;
     write("report.json".to_owned(), &|file| {
         let all: Vec<_> = reports.iter().map(JsonReport::of).collect();
         serde_json::to_writer_pretty(&mut *file, &serde_json::json!({ "runs": all }))?;
@@ -58,10 +60,14 @@ pub fn write_report(folder: &Path, reports: &[RunReport]) -> Result<Vec<PathBuf>
         file.write_all(xml.as_bytes())
     })?;
     for (index, report) in reports.iter().enumerate() {
-        let name = if index == 0 { "trace.jsonl".to_owned() } else { format!("trace-{}.jsonl", index + 1) };
-        write(name, &|file| write_trace(file, report))?;
+        write(trace_name(index), &|file| write_trace(file, report))?;
     }
     Ok(written)
+}
+
+/// The file of the recording of the run at an index.
+fn trace_name(index: usize) -> String {
+    if index == 0 { "trace.jsonl".to_owned() } else { format!("trace-{}.jsonl", index + 1) }
 }
 
 fn write_trace(file: &mut impl Write, report: &RunReport) -> io::Result<()> {
@@ -89,20 +95,24 @@ mod tests {
     use crate::report::fixtures::{failed_report, passed_report};
 
     #[test]
-    fn a_folder_holds_report_junit_and_recordings_that_read_back() {
+    fn a_folder_holds_reports_junit_and_recordings_that_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("made/for/this");
         let reports = [passed_report(), failed_report()];
         let written = write_report(&inner, &reports).unwrap();
         let names: Vec<_> =
             written.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
-        assert_eq!(names, ["report.json", "junit.xml", "trace.jsonl", "trace-2.jsonl"]);
+        assert_eq!(names, ["report.html", "report.json", "junit.xml", "trace.jsonl", "trace-2.jsonl"]);
 
-        let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&written[0]).unwrap()).unwrap();
+        let page = fs::read_to_string(&written[0]).unwrap();
+        assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+        assert!(page.contains("trace.jsonl, ") && page.contains("trace-2.jsonl, "), "the recordings are named");
+
+        let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&written[1]).unwrap()).unwrap();
         assert_eq!(json["runs"][0]["verdict"], "pass");
         assert_eq!(json["runs"][1]["verdict"], "fail");
 
-        let trace = fs::read_to_string(&written[2]).unwrap();
+        let trace = fs::read_to_string(&written[3]).unwrap();
         let mut lines = trace.lines();
         let header: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
         assert_eq!(header["trace_version"], 1);

@@ -11,11 +11,11 @@ use crate::scenario::file::Budgets;
 use crate::scenario::outcome::{RunReport, StepOutcome, StepResult};
 
 fn step(number: usize, line: u32, title: &str, is_mark: bool, outcome: StepOutcome, took_us: u64) -> StepResult {
-    StepResult { number, line, title: title.to_owned(), is_mark, outcome, took_us }
+    StepResult { number, line, title: title.to_owned(), is_mark, outcome, took_us, messages: Vec::new() }
 }
 
-/// Ana says hello and Ben sees it, or not.
-fn report(seen: bool, budgets: &str, steps: Vec<StepResult>) -> RunReport {
+/// Ana says hello and Ben sees it, or not. Steps that were carried out speak of that message.
+fn report(seen: bool, budgets: &str, mut steps: Vec<StepResult>) -> RunReport {
     let mut trace = Trace::new(&["ana", "ben"]);
     let hello = trace.send_at(1_000, "ana", "hello");
     trace.pending_at(1_300, &hello);
@@ -38,12 +38,16 @@ fn report(seen: bool, budgets: &str, steps: Vec<StepResult>) -> RunReport {
             }],
         }],
     };
+    for step in steps.iter_mut().filter(|step| !step.is_mark && step.outcome != StepOutcome::Skipped) {
+        step.messages.push(hello.message_id);
+    }
     let budgets: Budgets = serde_saphyr::from_str(budgets).unwrap();
     let latencies = Latencies::of(&trace.events);
     RunReport {
         scenario: "A small talk".into(),
         file_name: "talk.yaml".into(),
         backend: BackendKind::Embedded,
+        backend_reason: "embedded: it was asked for".into(),
         seed: 7,
         steps,
         budgets: check_budgets(&latencies, &budgets),

@@ -24,6 +24,8 @@ pub struct JsonReport<'a> {
     pub file: &'a str,
     /// The backend's name.
     pub backend: &'static str,
+    /// Which backend and why it was taken, in words.
+    pub backend_reason: &'a str,
     /// What was left to chance followed from this number.
     pub seed: u64,
     /// What the run proved.
@@ -58,6 +60,7 @@ impl<'a> JsonReport<'a> {
             scenario: &report.scenario,
             file: &report.file_name,
             backend: report.backend.as_str(),
+            backend_reason: &report.backend_reason,
             seed: report.seed,
             verdict: report.verdict(),
             environment_failed: report.environment_failed.as_deref(),
@@ -91,6 +94,8 @@ mod tests {
         assert_eq!(json["verdict"], "fail");
         assert_eq!(json["steps"][1]["outcome"], "failed");
         assert_eq!(json["steps"][1]["found"], "nothing");
+        assert_eq!(json["steps"][1]["messages"], json["steps"][0]["messages"]);
+        assert_eq!(json["backend_reason"], "embedded: it was asked for");
         assert_eq!(json["audit"]["findings"][0]["kind"], "lost");
         assert_eq!(json["budgets"][0]["kept"], false);
         assert_eq!(json["budgets"][0]["measured_us"], serde_json::Value::Null);

@@ -1,10 +1,11 @@
-//! Reports of runs: terminal, JSON, JUnit (S3.8).
+//! Reports of runs: terminal, HTML, JSON, JUnit (S3.8).
 //!
 //! | module | one sentence |
 //! |---|---|
 //! | [`paint`] | colours, only on a terminal |
 //! | [`timeline`] | a lane for each message as text |
 //! | [`terminal`] | what a person reads while a run goes and when it ended |
+//! | [`html`] | the run as one HTML file that works without a network |
 //! | [`json`] | the run as one JSON object |
 //! | [`junit`] | the run as JUnit XML for a CI |
 //! | [`files`] | the folder of `--report` |
@@ -12,6 +13,7 @@
 pub mod files;
 #[cfg(test)]
 mod fixtures;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod paint;
