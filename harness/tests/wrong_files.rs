@@ -59,3 +59,16 @@ fn every_text_however_cut_is_answered_without_a_panic() {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_deeper_than_any_scenario_is_refused_and_not_a_crash() {
+    for depth in [100, 10_000] {
+        let flow = format!("scenario: Deep\nusers: [ana]\nsteps: {}{}\n", "[".repeat(depth), "]".repeat(depth));
+        let repeat = "{repeat: {times: 1, steps: [".repeat(depth);
+        let blocks = format!("scenario: Deep\nusers: [ana]\nsteps: [{repeat}{}]\n", "]}}".repeat(depth));
+        for text in [flow, blocks] {
+            let refusal = Scenario::read("deep.yaml", &text).unwrap_err();
+            assert!(refusal.to_string().contains("deep.yaml:"), "{refusal}");
+        }
+    }
+}

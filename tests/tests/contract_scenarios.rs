@@ -37,7 +37,10 @@ async fn outcome(scenario: &Scenario, environment: EnvironmentOptions) -> Value 
         .map(|step| serde_json::to_value(step).unwrap())
         .map(|step| json!({ "title": step["title"], "outcome": step["outcome"], "found": step["found"] }))
         .collect();
-    json!({ "verdict": report.verdict(), "steps": steps, "audit": report.audit })
+    let mut audit = serde_json::to_value(&report.audit).unwrap();
+    // A place that is told once more is one more to be in order, and how often it is told is a matter of timing.
+    audit["promises"]["ordered"] = Value::Null;
+    json!({ "verdict": report.verdict(), "steps": steps, "audit": audit })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,12 @@
 //!
 //! Runs over a file whose structure is right and says everything that is wrong, not only the first thing.
 
+mod steps;
+
 use std::collections::HashMap;
 
-use ackscope_protocol::wire::{AckState, ConversationKind};
-
 use super::file::words::{Name, User};
-use super::file::{At, Budgets, Limits, ScenarioFile, Step};
+use super::file::{At, Budgets, Create, Limits, ScenarioFile, Step};
 use super::problem::Problem;
 use super::tree::Place;
 
@@ -20,62 +20,97 @@ pub(super) fn check(file: &ScenarioFile) -> Vec<Problem> {
             .problems
             .push(Problem::new(file.scenario.place, "the scenario has no steps").expected("at least one step"));
     }
-    for (index, step) in file.steps.iter().enumerate() {
-        checker.step(index, step);
-    }
+    checker.in_turn(&file.steps);
     checker.budgets(&file.budgets);
     checker.problems
 }
 
+#[derive(Clone)]
 struct KnownConversation<'f> {
     participants: Vec<&'f str>,
+    /// Who was in it before.
+    former: Vec<&'f str>,
     exists: bool,
 }
 
+#[derive(Clone)]
 struct KnownMessage<'f> {
     conversation: &'f str,
     sender: &'f str,
     refused: bool,
+    /// A copy made by a forward: it has no send of its own.
+    is_copy: bool,
+}
+
+/// What there is when a step begins.
+#[derive(Clone, Default)]
+struct Known<'f> {
+    conversations: HashMap<&'f str, KnownConversation<'f>>,
+    messages: HashMap<&'f str, KnownMessage<'f>>,
+    /// Uploads with their owners.
+    media: HashMap<&'f str, &'f str>,
+    /// Who was dropped and not connected again, and in which line.
+    dropped: HashMap<&'f str, u32>,
+}
+
+/// Where a name is given first: the number of the step, and the line.
+type Given<'f> = HashMap<&'f str, (usize, u32)>;
+
+/// Every name that some step gives.
+#[derive(Default)]
+struct Names<'f> {
+    conversations: Given<'f>,
+    messages: Given<'f>,
+    media: Given<'f>,
+}
+
+impl<'f> Names<'f> {
+    /// Goes through steps in the order in which they are checked; `number` is that of the step before.
+    fn collect(&mut self, steps: &'f [At<Step>], number: &mut usize) {
+        fn give<'f>(given: &mut Given<'f>, name: &'f At<Name>, number: usize) {
+            given.entry(name.as_str()).or_insert((number, name.place.line));
+        }
+        for step in steps {
+            *number += 1;
+            match &step.value {
+                Step::Create(create) => give(&mut self.conversations, &create.id, *number),
+                Step::Send(send) => {
+                    if let Some(id) = &send.id {
+                        give(&mut self.messages, id, *number);
+                    }
+                }
+                Step::Forward(forward) => {
+                    for id in forward.ids.iter().flatten() {
+                        give(&mut self.messages, id, *number);
+                    }
+                }
+                Step::Upload(upload) => give(&mut self.media, &upload.id, *number),
+                Step::Parallel(branches) => {
+                    for steps in &branches.value {
+                        self.collect(steps, number);
+                    }
+                }
+                Step::Repeat(repeat) => self.collect(&repeat.steps, number),
+                _ => {}
+            }
+        }
+    }
 }
 
 struct Checker<'f> {
     file: &'f ScenarioFile,
     problems: Vec<Problem>,
-    conversations: HashMap<&'f str, KnownConversation<'f>>,
-    messages: HashMap<&'f str, KnownMessage<'f>>,
-    /// Names that a later step gives, with the line it stands in.
-    later_conversations: HashMap<&'f str, (usize, u32)>,
-    later_messages: HashMap<&'f str, (usize, u32)>,
-    /// Who was dropped and not connected again, and in which line.
-    dropped: HashMap<&'f str, u32>,
+    known: Known<'f>,
+    names: Names<'f>,
+    /// The number of the step that is being checked.
+    number: usize,
 }
 
 impl<'f> Checker<'f> {
     fn new(file: &'f ScenarioFile) -> Self {
-        let mut later_conversations = HashMap::new();
-        let mut later_messages = HashMap::new();
-        for (index, step) in file.steps.iter().enumerate() {
-            match &step.value {
-                Step::Create(create) => {
-                    later_conversations.entry(create.id.as_str()).or_insert((index, create.id.place.line));
-                }
-                Step::Send(send) => {
-                    if let Some(id) = &send.id {
-                        later_messages.entry(id.as_str()).or_insert((index, id.place.line));
-                    }
-                }
-                _ => {}
-            }
-        }
-        Self {
-            file,
-            problems: Vec::new(),
-            conversations: HashMap::new(),
-            messages: HashMap::new(),
-            later_conversations,
-            later_messages,
-            dropped: HashMap::new(),
-        }
+        let mut names = Names::default();
+        names.collect(&file.steps, &mut 0);
+        Self { file, problems: Vec::new(), known: Known::default(), names, number: 0 }
     }
 
     fn problem(&mut self, place: Place, what: impl Into<String>) {
@@ -100,134 +135,60 @@ impl<'f> Checker<'f> {
         }
     }
 
-    fn step(&mut self, index: usize, step: &'f At<Step>) {
-        match &step.value {
-            Step::Create(create) => {
-                self.acts(&create.user);
-                for user in &create.with {
-                    self.known_user(user);
-                    if user.value == create.user.value {
-                        let what = format!("`{}` creates the conversation and is in it anyway", user.as_str());
-                        self.problem(user.place, what);
+    // ---- order ------------------------------------------------------------------------------------------
+
+    fn in_turn(&mut self, steps: &'f [At<Step>]) {
+        for step in steps {
+            self.number += 1;
+            match &step.value {
+                Step::Parallel(branches) => self.side_by_side(branches),
+                Step::Repeat(repeat) => {
+                    if repeat.steps.is_empty() {
+                        self.problems
+                            .push(Problem::new(step.place, "nothing is repeated").expected("at least one step"));
+                    }
+                    let before = self.known.dropped.clone();
+                    self.in_turn(&repeat.steps);
+                    if repeat.times.0 > 1 {
+                        self.each_round_leaves_connections(step.place, &before);
                     }
                 }
-                self.no_duplicates(create.with.iter().map(|user| (user.as_str(), user.place)), "`with`");
-                if create.refused.is_none() && create.kind.0 == ConversationKind::Direct && create.with.len() != 1 {
-                    let what = format!("a direct conversation has exactly one other, not {}", create.with.len());
-                    self.problem(create.kind.place, what);
-                }
-                let participants =
-                    std::iter::once(&create.user).chain(&create.with).map(|user| user.as_str()).collect();
-                let known = KnownConversation { participants, exists: create.refused.is_none() };
-                if self.conversations.insert(create.id.as_str(), known).is_some() {
-                    let what = format!("there is already a conversation `{}`", create.id.as_str());
-                    self.problem(create.id.place, what);
-                }
+                _ => self.step(step),
             }
-            Step::Send(send) => {
-                self.acts(&send.user);
-                self.known_conversation(index, &send.to);
-                if let Some(original) = &send.reply_to {
-                    self.known_message(index, original, Some(&send.to));
-                }
-                let stranger = self
-                    .conversations
-                    .get(send.to.as_str())
-                    .is_some_and(|known| !known.participants.contains(&send.user.as_str()));
-                if stranger && send.refused.is_none() && self.is_user(&send.user) {
-                    let what = format!("`{}` is not in `{}`", send.user.as_str(), send.to.as_str());
-                    self.problems.push(
-                        Problem::new(send.user.place, what)
-                            .expected("a participant, or `refused: not_found` in this step"),
-                    );
-                }
-                if let Some(id) = &send.id {
-                    let known = KnownMessage {
-                        conversation: send.to.as_str(),
-                        sender: send.user.as_str(),
-                        refused: send.refused.is_some(),
-                    };
-                    if self.messages.insert(id.as_str(), known).is_some() {
-                        let what = format!("there is already a message `{}`", id.as_str());
-                        self.problem(id.place, what);
-                    }
-                }
-            }
-            Step::Retry(retry) => {
-                self.known_message(index, &retry.message, None);
-                if let Some(known) = self.messages.get(retry.message.as_str()) {
-                    let sender = known.sender;
-                    self.connected(sender, retry.message.place);
-                }
-            }
-            Step::Wait(wait) => {
-                self.known_user(&wait.user);
-                if let Some(message) = &wait.message {
-                    self.known_message(index, message, wait.conversation.as_ref());
-                }
-                if let Some(conversation) = &wait.conversation {
-                    self.known_conversation(index, conversation);
-                }
-                self.connected(wait.user.as_str(), wait.user.place);
-            }
-            Step::ExpectAck(expect) => {
-                self.known_message(index, &expect.message, None);
-                if let (Some(error), false) = (&expect.error, expect.state.0 == AckState::Rejected) {
-                    self.problems.push(
-                        Problem::new(error.place, format!("a `{}` ACK carries no error", expect.state.0.as_str()))
-                            .expected("`state: rejected` where there is an `error`"),
-                    );
-                }
-            }
-            Step::ExpectView(expect) => {
-                if expect.users.is_empty() {
-                    self.problem(step.place, "`users` is empty: nobody's view is expected");
-                }
-                for user in &expect.users {
-                    self.known_user(user);
-                }
-                self.no_duplicates(expect.users.iter().map(|user| (user.as_str(), user.place)), "`users`");
-                self.known_conversation(index, &expect.conversation);
-                self.one_of(
-                    step.place,
-                    &[("exactly", expect.exactly.is_some()), ("contains", expect.contains.is_some())],
-                );
-                for list in [&expect.exactly, &expect.contains].into_iter().flatten() {
-                    self.messages_in(index, list, &expect.conversation);
-                }
-            }
-            Step::ExpectHistory(expect) => {
-                self.acts(&expect.user);
-                self.known_conversation(index, &expect.conversation);
-                self.one_of(
-                    step.place,
-                    &[
-                        ("exactly", expect.exactly.is_some()),
-                        ("contains", expect.contains.is_some()),
-                        ("refused", expect.refused.is_some()),
-                    ],
-                );
-                for list in [&expect.exactly, &expect.contains].into_iter().flatten() {
-                    self.messages_in(index, list, &expect.conversation);
-                }
-            }
-            Step::Drop(user) => {
-                self.acts(user);
-                self.dropped.insert(user.as_str(), user.place.line);
-            }
-            Step::Reconnect(user) => {
-                if self.known_user(user) && self.dropped.remove(user.as_str()).is_none() {
-                    self.problem(user.place, format!("`{}` is connected here", user.as_str()));
-                }
-            }
-            Step::Advance(by) => {
-                if by.0.is_zero() {
-                    self.problem(by.place, "the clock is advanced by nothing");
-                }
-            }
-            Step::Mark(_) => {}
         }
     }
+
+    /// Lists of steps that are played at the same time: none can rely on what another one does.
+    fn side_by_side(&mut self, branches: &'f At<Vec<Vec<At<Step>>>>) {
+        if branches.len() < 2 || branches.iter().any(Vec::is_empty) {
+            self.problems.push(
+                Problem::new(branches.place, "there is nothing to be side by side")
+                    .expected("at least two lists of steps, and at least one step in each"),
+            );
+        }
+        let before = self.known.clone();
+        let mut after = before.clone();
+        for steps in &branches.value {
+            self.known.clone_from(&before);
+            self.in_turn(steps);
+            after.take_changes(&before, &self.known);
+        }
+        self.known = after;
+    }
+
+    /// A round begins as the one before ended, so whoever was connected must be so again.
+    fn each_round_leaves_connections(&mut self, place: Place, before: &HashMap<&'f str, u32>) {
+        let mut changed: Vec<&str> =
+            self.known.dropped.keys().filter(|user| !before.contains_key(**user)).copied().collect();
+        changed.extend(before.keys().filter(|user| !self.known.dropped.contains_key(**user)));
+        changed.sort_unstable();
+        for user in changed {
+            let what = format!("`{user}` is not connected as before when a round has ended");
+            self.problems.push(Problem::new(place, what).expected("`drop` and `reconnect` in the same round"));
+        }
+    }
+
+    // ---- names ------------------------------------------------------------------------------------------
 
     fn is_user(&self, user: &User) -> bool {
         self.file.users.iter().any(|known| known.value == *user)
@@ -254,33 +215,50 @@ impl<'f> Checker<'f> {
     }
 
     fn connected(&mut self, user: &str, place: Place) {
-        if let Some(line) = self.dropped.get(user) {
+        if let Some(line) = self.known.dropped.get(user) {
             let what = format!("`{user}` was dropped in line {line} and is not connected here");
             self.problems.push(Problem::new(place, what).expected(format!("`- reconnect: {user}` before this step")));
         }
     }
 
-    fn known_conversation(&mut self, index: usize, name: &At<Name>) {
-        match self.conversations.get(name.as_str()) {
+    /// A problem with a name that is not known here: `what` is what it would name, `made` how it comes about.
+    fn unknown(
+        &self,
+        name: &At<Name>,
+        (what, made): (&str, &str),
+        first: Option<(usize, u32)>,
+        known: Vec<&'f str>,
+    ) -> Problem {
+        let said = match first {
+            Some((given, _)) if given == self.number => format!("{what} `{}` cannot speak of itself", name.as_str()),
+            Some((given, line)) if given > self.number => {
+                format!("{what} `{}` is {made} later, in line {line}", name.as_str())
+            }
+            Some((_, line)) => format!("{what} `{}` is {made} side by side with this, in line {line}", name.as_str()),
+            None => {
+                let problem = Problem::new(name.place, format!("there is no {what} `{}`", name.as_str()));
+                return problem.nearest(name.as_str(), known);
+            }
+        };
+        Problem::new(name.place, said)
+    }
+
+    fn known_conversation(&mut self, name: &At<Name>) {
+        match self.known.conversations.get(name.as_str()) {
             Some(known) if known.exists => {}
             Some(_) => self.problem(name.place, format!("creating `{}` was expected to be refused", name.as_str())),
             None => {
-                let mut problem = match self.later_conversations.get(name.as_str()) {
-                    Some((later, line)) if *later > index => {
-                        let what = format!("conversation `{}` is created later, in line {line}", name.as_str());
-                        Problem::new(name.place, what)
-                    }
-                    _ => Problem::new(name.place, format!("there is no conversation `{}`", name.as_str()))
-                        .nearest(name.as_str(), self.conversations.keys().copied()),
-                };
-                problem = problem.expected(listed("a conversation created before", self.conversations.keys().copied()));
-                self.problems.push(problem);
+                let first = self.names.conversations.get(name.as_str()).copied();
+                let known: Vec<_> = self.known.conversations.keys().copied().collect();
+                let expected = listed("a conversation created before", known.iter().copied());
+                let problem = self.unknown(name, ("conversation", "created"), first, known);
+                self.problems.push(problem.expected(expected));
             }
         }
     }
 
-    fn known_message(&mut self, index: usize, name: &At<Name>, conversation: Option<&At<Name>>) {
-        if let Some(known) = self.messages.get(name.as_str()) {
+    fn known_message(&mut self, name: &At<Name>, conversation: Option<&At<Name>>) {
+        if let Some(known) = self.known.messages.get(name.as_str()) {
             if let Some(conversation) = conversation.filter(|wanted| wanted.as_str() != known.conversation) {
                 let what = format!(
                     "message `{}` is in `{}`, not in `{}`",
@@ -292,27 +270,78 @@ impl<'f> Checker<'f> {
             }
             return;
         }
-        let mut problem = match self.later_messages.get(name.as_str()) {
-            Some((later, line)) if *later >= index => {
-                let what = if *later == index {
-                    format!("message `{}` cannot speak of itself", name.as_str())
-                } else {
-                    format!("message `{}` is sent later, in line {line}", name.as_str())
-                };
-                Problem::new(name.place, what)
+        let first = self.names.messages.get(name.as_str()).copied();
+        let known: Vec<_> = self.known.messages.keys().copied().collect();
+        let expected = listed("the `id` of a message sent before", known.iter().copied());
+        let problem = self.unknown(name, ("message", "sent"), first, known);
+        self.problems.push(problem.expected(expected));
+    }
+
+    /// A message with a send of its own.
+    fn known_send(&mut self, name: &At<Name>) {
+        self.known_message(name, None);
+        if self.known.messages.get(name.as_str()).is_some_and(|known| known.is_copy) {
+            let what = format!("`{}` is a copy made by a forward: it was never sent and has no ACKs", name.as_str());
+            self.problem(name.place, what);
+        }
+    }
+
+    /// Uploads a message carries.
+    fn known_media(&mut self, list: &'f [At<Name>]) {
+        for name in list {
+            if self.known.media.contains_key(name.as_str()) {
+                continue;
             }
-            _ => Problem::new(name.place, format!("there is no message `{}`", name.as_str()))
-                .nearest(name.as_str(), self.messages.keys().copied()),
-        };
-        problem = problem.expected(listed("the `id` of a message sent before", self.messages.keys().copied()));
-        self.problems.push(problem);
+            let first = self.names.media.get(name.as_str()).copied();
+            let known: Vec<_> = self.known.media.keys().copied().collect();
+            let expected = listed("the `id` of an upload before", known.iter().copied());
+            let problem = self.unknown(name, ("upload", "uploaded"), first, known);
+            self.problems.push(problem.expected(expected));
+        }
+        self.no_duplicates(list.iter().map(|name| (name.as_str(), name.place)), "`media`");
+    }
+
+    /// Notes a new conversation; a name is given once.
+    fn new_conversation(&mut self, create: &'f Create) {
+        let participants = std::iter::once(&create.user).chain(&create.with).map(|user| user.as_str()).collect();
+        let known = KnownConversation { participants, former: Vec::new(), exists: create.refused.is_none() };
+        self.known.conversations.insert(create.id.as_str(), known);
+        self.is_first("conversation", &create.id, self.names.conversations.get(create.id.as_str()).copied());
+    }
+
+    fn new_message(&mut self, id: &'f At<Name>, known: KnownMessage<'f>) {
+        self.known.messages.insert(id.as_str(), known);
+        self.is_first("message", id, self.names.messages.get(id.as_str()).copied());
+    }
+
+    fn new_upload(&mut self, id: &'f At<Name>, owner: &'f str) {
+        self.known.media.insert(id.as_str(), owner);
+        self.is_first("upload", id, self.names.media.get(id.as_str()).copied());
+    }
+
+    fn is_first(&mut self, what: &str, id: &At<Name>, first: Option<(usize, u32)>) {
+        if first.is_some_and(|(number, _)| number != self.number) {
+            self.problem(id.place, format!("there is already {} `{}`", with_article(what), id.as_str()));
+        }
+    }
+
+    /// Whoever is not in a conversation can do nothing in it, so the step must expect to be refused.
+    fn participates(&mut self, user: &'f At<User>, conversation: &str, is_refused: bool) {
+        let Some(known) = self.known.conversations.get(conversation) else { return };
+        if is_refused || !known.exists || known.participants.contains(&user.as_str()) || !self.is_user(user) {
+            return;
+        }
+        let code = if known.former.contains(&user.as_str()) { "not_participant" } else { "not_found" };
+        let what = format!("`{}` is not in `{conversation}`", user.as_str());
+        let expected = format!("a participant, or `refused: {code}` in this step");
+        self.problems.push(Problem::new(user.place, what).expected(expected));
     }
 
     /// The messages of an expectation: known, of this conversation, accepted, and none twice.
-    fn messages_in(&mut self, index: usize, list: &'f [At<Name>], conversation: &At<Name>) {
+    fn messages_in(&mut self, list: &'f [At<Name>], conversation: Option<&At<Name>>) {
         for name in list {
-            self.known_message(index, name, Some(conversation));
-            if self.messages.get(name.as_str()).is_some_and(|known| known.refused) {
+            self.known_message(name, conversation);
+            if self.known.messages.get(name.as_str()).is_some_and(|known| known.refused) {
                 let what = format!("message `{}` was expected to be refused, so nobody can see it", name.as_str());
                 self.problem(name.place, what);
             }
@@ -349,6 +378,32 @@ impl<'f> Checker<'f> {
             }
         }
     }
+}
+
+impl<'f> Known<'f> {
+    /// Takes over what one of several lists of steps changed since they began.
+    fn take_changes(&mut self, before: &Self, after: &Self) {
+        for (name, changed) in &after.conversations {
+            let (Some(old), Some(held)) = (before.conversations.get(name), self.conversations.get_mut(name)) else {
+                self.conversations.insert(*name, changed.clone());
+                continue;
+            };
+            let is_new = |user: &&&'f str| !old.participants.contains(user);
+            held.participants.extend(changed.participants.iter().filter(is_new));
+            held.participants.retain(|user| changed.participants.contains(user) || !old.participants.contains(user));
+            held.former.extend(&changed.former);
+        }
+        self.messages.extend(after.messages.iter().map(|(name, known)| (*name, known.clone())));
+        self.media.extend(&after.media);
+        self.dropped.retain(|user, _| after.dropped.contains_key(user) || !before.dropped.contains_key(user));
+        self.dropped.extend(after.dropped.iter().filter(|(user, _)| !before.dropped.contains_key(*user)));
+    }
+}
+
+/// `a conversation`, `an upload`
+fn with_article(what: &str) -> String {
+    let article = if what.starts_with('u') { "an" } else { "a" };
+    format!("{article} {what}")
 }
 
 /// `a conversation created before: a, b`; or that there is none.

@@ -2,7 +2,8 @@
 //!
 //! This is the one place that knows the language: what a file may hold, its JSON Schema and what a wrong file
 //! is told (`shape`) all follow from these types and their comments. A new step is a new variant of [`Step`]
-//! with its fields, a check of its names in `check` and what it does in `run`.
+//! with its fields (what users do in `acts`, what is expected in `looks`), a check of its names in `check`, a
+//! line in `title` and what it does in `run`.
 //!
 //! Texts with rules are the types of [`words`]; every value a later check may complain about is an [`At`], so
 //! that the complaint has a place.
@@ -10,13 +11,27 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 
+use ackscope_core::log::Topic;
 use ackscope_protocol::error::ErrorCode;
+use ackscope_protocol::faults::{Dependency, FaultKind};
 use ackscope_protocol::ids::{TempId, UserId};
-use ackscope_protocol::text::{MessageText, Title};
-use ackscope_protocol::wire::{AckState, ConversationKind};
+use ackscope_protocol::text::{Emoji, FileName, MessageText, Title};
+use ackscope_protocol::wire::{AckState, AddedRole, ConversationKind, DeleteMode, MediaState};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
+mod acts;
+mod looks;
+
+pub use acts::{
+    AddParticipant, Delete, Edit, Forward, Mute, OfConversation, React, RemoveParticipant, Retry, Send, Upload,
+};
+pub use looks::{
+    ExpectAck, ExpectCached, ExpectConversation, ExpectConversations, ExpectDeadLetters, ExpectHistory, ExpectLog,
+    ExpectMessage, ExpectSearch, ExpectStored, ExpectView, Reactions, Wait,
+};
+
+use super::fault::FaultStep;
 use super::period::Period;
 use super::tree::Place;
 use words::{Line, Name};
@@ -88,20 +103,70 @@ pub enum Step {
     Send(Send),
     /// Send an earlier message again under its `temp_id`: it must stay one message with one `message_id`.
     Retry(Retry),
+    /// Give a message another text.
+    Edit(Edit),
+    /// Delete a message: for everybody with a tombstone, for everybody with nothing left, or for oneself.
+    Delete(Delete),
+    /// React to a message with an emoji.
+    React(React),
+    /// Take a reaction back.
+    Unreact(React),
+    /// Forward messages to other conversations; the copies can be named for later steps.
+    Forward(Forward),
+    /// Add somebody to a conversation.
+    AddParticipant(AddParticipant),
+    /// Remove somebody from a conversation.
+    RemoveParticipant(RemoveParticipant),
+    /// Leave a conversation.
+    Leave(OfConversation),
+    /// Mute a conversation, for a time or for good.
+    Mute(Mute),
+    /// Unmute a conversation.
+    Unmute(OfConversation),
+    /// Archive a conversation.
+    Archive(OfConversation),
+    /// Unarchive a conversation.
+    Unarchive(OfConversation),
+    /// Upload a picture to the media service and name it for later sends.
+    Upload(Upload),
     /// Wait until a user has seen an event.
     Wait(Wait),
     /// Expect an acknowledgment of a message, as its sender saw it.
     ExpectAck(ExpectAck),
     /// Expect what users see of a conversation, in the conversation's order.
     ExpectView(ExpectView),
+    /// Expect what users see of one message.
+    ExpectMessage(ExpectMessage),
     /// Expect what `message:history` answers, oldest message first.
     ExpectHistory(ExpectHistory),
+    /// Expect what users know of a conversation: who is in it, whether they muted or archived it.
+    ExpectConversation(ExpectConversation),
+    /// Expect what `conversation:list` answers, in any order.
+    ExpectConversations(ExpectConversations),
+    /// Expect what `search:query` finds, in any order.
+    ExpectSearch(ExpectSearch),
+    /// Expect how a message is stored.
+    ExpectStored(ExpectStored),
+    /// Expect a conversation to be in the cache, or not to be.
+    ExpectCached(ExpectCached),
+    /// Expect records in a topic of the event log.
+    ExpectLog(ExpectLog),
+    /// Expect how many records could not be processed and were set aside.
+    ExpectDeadLetters(ExpectDeadLetters),
     /// Drop a user's TCP connection without a goodbye.
     Drop(At<words::User>),
     /// Connect a dropped user again and `sync` what was missed.
     Reconnect(At<words::User>),
+    /// Break something, until it is healed.
+    Fault(FaultStep),
+    /// Heal one dependency, or `all` of them: then everything must answer again.
+    Heal(At<words::Healed>),
     /// Advance the business clock (edit window, mutes, token expiry, cache lifetimes); latencies stay in real time.
     Advance(At<Period>),
+    /// Play lists of steps side by side; goes on when all have ended.
+    Parallel(At<Vec<Vec<At<Step>>>>),
+    /// Play steps several times.
+    Repeat(Repeat),
     /// Set a mark: a heading in the report and on the timeline.
     Mark(At<Line>),
 }
@@ -127,116 +192,16 @@ pub struct Create {
     pub refused: Option<At<words::Code>>,
 }
 
-/// `send`: a message.
+/// `repeat`: steps several times. A name that is given within is given anew each time; the last one stays.
+///
+/// The service takes 200 events a second of one user for long and refuses more with `rate_limited`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Send {
-    /// Who sends it.
-    #[serde(rename = "as")]
-    pub user: At<words::User>,
-    /// The conversation, by its name in this file.
-    pub to: At<Name>,
-    /// Its name in this file. Needed when a later step speaks of it.
-    #[serde(default)]
-    pub id: Option<At<Name>>,
-    /// What it says, 1 to 4,096 characters.
-    pub text: At<words::Text>,
-    /// The message it answers, by its name in this file.
-    #[serde(default)]
-    pub reply_to: Option<At<Name>>,
-    /// The client's own id for it, 1 to 64 characters. Absent: a new one.
-    #[serde(default)]
-    pub temp_id: Option<At<words::Temp>>,
-    /// The attempt must be refused with this code.
-    #[serde(default)]
-    pub refused: Option<At<words::Code>>,
-}
-
-/// `retry`: an earlier send once more.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Retry {
-    /// The message, by its name in this file.
-    pub message: At<Name>,
-}
-
-/// `wait`: until a user has seen an event.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Wait {
-    /// Who must see it.
-    pub user: At<words::User>,
-    /// The server event.
-    pub event: At<words::Event>,
-    /// Only an event about this message.
-    #[serde(default)]
-    pub message: Option<At<Name>>,
-    /// Only an event about this conversation.
-    #[serde(default, rename = "in")]
-    pub conversation: Option<At<Name>>,
-    /// How long to wait at most. Absent: 5 s.
-    #[serde(default)]
-    pub within: Option<At<Period>>,
-}
-
-/// `expect_ack`: what a message's sender is told.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExpectAck {
-    /// The message, by its name in this file.
-    pub message: At<Name>,
-    /// The state it must reach.
-    pub state: At<words::State>,
-    /// The reason code a `rejected` must carry.
-    #[serde(default)]
-    pub error: Option<At<words::Code>>,
-    /// At most this long after the message was last sent. Absent: it only has to come, within 5 s.
-    #[serde(default)]
-    pub within: Option<At<Period>>,
-}
-
-/// `expect_view`: what users have seen of a conversation.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExpectView {
-    /// Whose views.
-    pub users: Vec<At<words::User>>,
-    /// The conversation, by its name in this file.
-    #[serde(rename = "in")]
-    pub conversation: At<Name>,
-    /// These messages in this order, and no others. `[]` means: nothing at all.
-    #[serde(default)]
-    pub exactly: Option<Vec<At<Name>>>,
-    /// These messages in this order; others may stand between.
-    #[serde(default)]
-    pub contains: Option<Vec<At<Name>>>,
-    /// How long it may take until the view is so. Absent: 5 s.
-    #[serde(default)]
-    pub within: Option<At<Period>>,
-}
-
-/// `expect_history`: what the service answers about the past.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExpectHistory {
-    /// Who asks.
-    #[serde(rename = "as")]
-    pub user: At<words::User>,
-    /// The conversation, by its name in this file.
-    #[serde(rename = "in")]
-    pub conversation: At<Name>,
-    /// These messages, oldest first, and no others.
-    #[serde(default)]
-    pub exactly: Option<Vec<At<Name>>>,
-    /// These messages, oldest first; others may stand between.
-    #[serde(default)]
-    pub contains: Option<Vec<At<Name>>>,
-    /// The question must be refused with this code.
-    #[serde(default)]
-    pub refused: Option<At<words::Code>>,
-    /// How long it may take until the history is so. Absent: 5 s.
-    #[serde(default)]
-    pub within: Option<At<Period>>,
+pub struct Repeat {
+    /// How often, 1 to 10,000.
+    pub times: At<words::Times>,
+    /// What happens each time, in this order.
+    pub steps: Vec<At<Step>>,
 }
 
 /// Budgets by what is measured.
@@ -275,9 +240,11 @@ pub struct Limits {
 /// Texts and words that have rules of their own.
 pub mod words {
     use super::{
-        AckState, ConversationKind, Cow, Deref, Deserialize, Deserializer, ErrorCode, JsonSchema, MessageText, Period,
-        Schema, SchemaGenerator, TempId, Title, UserId,
+        AckState, AddedRole, ConversationKind, Cow, DeleteMode, Dependency, Deref, Deserialize, Deserializer, Emoji,
+        ErrorCode, FaultKind, FileName, JsonSchema, MediaState, MessageText, Period, Schema, SchemaGenerator, TempId,
+        Title, Topic, UserId,
     };
+    use std::ops::RangeInclusive;
     use std::str::FromStr;
 
     /// What a text of a format must be, for the schema and for the sentence a wrong one is told.
@@ -301,6 +268,11 @@ pub mod words {
         Text::FORMAT,
         TitleText::FORMAT,
         Temp::FORMAT,
+        Reaction::FORMAT,
+        File::FORMAT,
+        Times::FORMAT,
+        Share::FORMAT,
+        Count::FORMAT,
         <Period as Formatted>::FORMAT,
     ];
 
@@ -383,7 +355,7 @@ pub mod words {
     }
 
     text_word! {
-        /// A name for a conversation or a message in a scenario file.
+        /// A name for a conversation, a message or an upload in a scenario file.
         Name(String),
         |text| {
             let valid = !text.is_empty()
@@ -459,6 +431,63 @@ pub mod words {
         }
     }
 
+    text_word! {
+        /// An emoji of a reaction.
+        Reaction(Emoji),
+        |text| Emoji::new(text).map_err(|_| format!("`{text}` is not one emoji")),
+        Format {
+            name: "emoji",
+            expected: "one emoji",
+            pattern: "^[\\s\\S]{1,64}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    text_word! {
+        /// The name of a file.
+        File(FileName),
+        |text| {
+            let count = text.chars().count();
+            FileName::new(text).map_err(|_| format!("a file name of {count} characters is not taken"))
+        },
+        Format {
+            name: "file-name",
+            expected: "1 to 255 characters",
+            pattern: "^[\\s\\S]{1,255}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    /// The whole number in a text, when it is within the limits.
+    fn number<T: FromStr + PartialOrd>(text: &str, allowed: &RangeInclusive<T>) -> Result<T, String> {
+        let number = text.trim().parse::<T>().ok().filter(|number| allowed.contains(number));
+        number.ok_or_else(|| format!("`{text}` is not taken as a number here"))
+    }
+
+    text_word! {
+        /// How often something is repeated.
+        Times(u32),
+        |text| number(text, &(1..=10_000)),
+        Format {
+            name: "times",
+            expected: "a whole number from 1 to 10,000",
+            pattern: "^[0-9]{1,5}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    text_word! {
+        /// How many of something are expected.
+        Count(u64),
+        |text| number(text, &(0..=1_000_000)),
+        Format {
+            name: "count",
+            expected: "a whole number from 0 to 1,000,000",
+            pattern: "^[0-9]{1,7}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
     formatted! {
         Period,
         Format {
@@ -476,6 +505,12 @@ pub mod words {
             pub struct $name(pub $inner);
 
             impl $name {
+                /// The word as it stands in a file.
+                pub fn word(self) -> &'static str {
+                    let spelled: fn($inner) -> &'static str = $spelled;
+                    spelled(self.0)
+                }
+
                 fn all() -> impl Iterator<Item = ($inner, &'static str)> {
                     let spelled: fn($inner) -> &'static str = $spelled;
                     $all.iter().copied().map(move |one| (one, spelled(one)))
@@ -504,6 +539,64 @@ pub mod words {
         };
     }
 
+    text_word! {
+        /// A share of one, in millionths, so that it can be compared.
+        Share(u32),
+        |text| {
+            let (number, of) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent.trim_end(), 100.0));
+            let share = number.trim().parse::<f64>().map_err(|_| format!("`{text}` is no share"))? / of;
+            if !(0.0..=1.0).contains(&share) {
+                return Err(format!("a share of `{text}` is not possible"));
+            }
+            Ok((share * 1_000_000.0).round() as u32)
+        },
+        Format {
+            name: "share",
+            expected: "a share such as 0.25 or 25%, from 0 to 1",
+            pattern: "^ *[0-9]*\\.?[0-9]+ *%? *$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    impl Share {
+        /// From 0 to 1.
+        pub fn of_one(&self) -> f64 {
+            f64::from(self.0) / 1_000_000.0
+        }
+    }
+
+    choice! {
+        /// What can break.
+        Target(Dependency),
+        Dependency::ALL,
+        Dependency::as_str
+    }
+
+    choice! {
+        /// How something can break.
+        Kinds(FaultKind),
+        FaultKind::ALL,
+        FaultKind::as_str
+    }
+
+    /// What can be healed: everything, or one dependency.
+    const HEALED: [Option<Dependency>; 7] = [
+        None,
+        Some(Dependency::Media),
+        Some(Dependency::Search),
+        Some(Dependency::Mongodb),
+        Some(Dependency::Redis),
+        Some(Dependency::Kafka),
+        Some(Dependency::Consumers),
+    ];
+
+    choice! {
+        /// What is healed; `all` waits until everything answers.
+        Healed(Option<Dependency>),
+        HEALED,
+        |healed| healed.map_or("all", Dependency::as_str)
+    }
+
     choice! {
         /// A conversation's kind.
         Kind(ConversationKind),
@@ -523,6 +616,45 @@ pub mod words {
         Code(ErrorCode),
         ErrorCode::ALL,
         ErrorCode::as_str
+    }
+
+    choice! {
+        /// How a message is deleted.
+        Mode(DeleteMode),
+        [DeleteMode::Soft, DeleteMode::Hard, DeleteMode::ForMe],
+        |mode| match mode {
+            DeleteMode::Soft => "soft",
+            DeleteMode::Hard => "hard",
+            DeleteMode::ForMe => "for_me",
+        }
+    }
+
+    choice! {
+        /// The role somebody is added with.
+        AddedAs(AddedRole),
+        [AddedRole::Member, AddedRole::Admin],
+        |role| match role {
+            AddedRole::Member => "member",
+            AddedRole::Admin => "admin",
+        }
+    }
+
+    choice! {
+        /// What is known of a media item.
+        MediaWord(MediaState),
+        [MediaState::Verified, MediaState::Unverified, MediaState::Invalid],
+        |state| match state {
+            MediaState::Verified => "verified",
+            MediaState::Unverified => "unverified",
+            MediaState::Invalid => "invalid",
+        }
+    }
+
+    choice! {
+        /// A topic of the event log.
+        TopicName(Topic),
+        Topic::ALL,
+        Topic::as_str
     }
 
     /// The server events a scenario can wait for, as the wire names them.

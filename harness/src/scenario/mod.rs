@@ -15,6 +15,7 @@
 //! A file goes through tree, shape, types and check, in this order, before anything starts.
 
 mod check;
+pub mod fault;
 pub mod file;
 pub mod outcome;
 pub mod period;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ackscope_protocol::control::BackendKind;
+use ackscope_protocol::ids::MessageId;
 use ackscope_protocol::trace::TraceEvent;
 use serde::Serialize;
 
@@ -47,6 +48,8 @@ pub struct StepResult {
     pub outcome: StepOutcome,
     /// How long it took, in microseconds of real time.
     pub took_us: u64,
+    /// The messages it speaks of, and those that were found where it failed.
+    pub messages: Vec<MessageId>,
 }
 
 /// What a run proved.
@@ -81,6 +84,8 @@ pub struct RunReport {
     pub file_name: String,
     /// Which backend it ran on.
     pub backend: BackendKind,
+    /// Which backend and why it was taken, in words: `embedded: it was asked for`.
+    pub backend_reason: String,
     /// What was left to chance followed from this number.
     pub seed: u64,
     /// Every step.

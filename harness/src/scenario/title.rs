@@ -1,7 +1,10 @@
 //! What a step does, in one line, as reports print it.
 
-use super::file::words::{Name, User};
-use super::file::{At, Step};
+use ackscope_protocol::wire::DeleteMode;
+
+use super::fault::heal_title;
+use super::file::words::{Code, Name, User};
+use super::file::{At, OfConversation, Reactions, Step};
 use super::period::short;
 use crate::history::excerpt;
 
@@ -10,23 +13,73 @@ const TEXT_MAX: usize = 40;
 
 /// One line for a step.
 pub(super) fn title(step: &Step) -> String {
-    let refused = |code: &Option<At<super::file::words::Code>>| {
-        code.as_ref().map_or_else(String::new, |code| format!(" and is refused ({})", code.0.as_str()))
-    };
     match step {
         Step::Create(create) => {
             let name = create.title.as_ref().map_or_else(|| create.id.to_string(), |title| format!("\"{}\"", ***title));
             let with = if create.with.is_empty() { String::new() } else { format!(" with {}", users(&create.with)) };
             let (who, kind) = (create.user.as_str(), create.kind.0.as_str());
-            format!("{who} creates the {kind} {name}{with}{}", refused(&create.refused))
+            format!("{who} creates the {kind} {name}{with}{}", refused(create.refused.as_ref()))
         }
         Step::Send(send) => {
-            let text = excerpt(&send.text, TEXT_MAX);
+            let text = send.text.as_ref().map(|text| quoted(text));
+            let media = Some(names(&send.media)).filter(|media| !media.is_empty());
+            let what = text.into_iter().chain(media).collect::<Vec<_>>().join(" with ");
             let reply =
                 send.reply_to.as_ref().map_or_else(String::new, |name| format!(" in reply to {}", name.as_str()));
-            format!("{} sends \"{text}\" to {}{reply}{}", send.user.as_str(), send.to.as_str(), refused(&send.refused))
+            format!(
+                "{} sends {what} to {}{reply}{}",
+                send.user.as_str(),
+                send.to.as_str(),
+                refused(send.refused.as_ref())
+            )
         }
         Step::Retry(retry) => format!("{} is sent again and stays one message", retry.message.as_str()),
+        Step::Edit(edit) => {
+            let (who, message) = (edit.user.as_str(), edit.message.as_str());
+            format!("{who} edits {message} to {}{}", quoted(&edit.text), refused(edit.refused.as_ref()))
+        }
+        Step::Delete(delete) => {
+            let how = match delete.mode.0 {
+                DeleteMode::Soft => "softly",
+                DeleteMode::Hard => "for good",
+                DeleteMode::ForMe => "for themselves",
+            };
+            let (who, message) = (delete.user.as_str(), delete.message.as_str());
+            format!("{who} deletes {message} {how}{}", refused(delete.refused.as_ref()))
+        }
+        Step::React(react) => {
+            let (who, emoji, message) = (react.user.as_str(), &**react.emoji.value, react.message.as_str());
+            format!("{who} reacts with {emoji} to {message}{}", refused(react.refused.as_ref()))
+        }
+        Step::Unreact(react) => {
+            let (who, emoji, message) = (react.user.as_str(), &**react.emoji.value, react.message.as_str());
+            format!("{who} takes {emoji} back from {message}{}", refused(react.refused.as_ref()))
+        }
+        Step::Forward(forward) => {
+            let (who, what, to) = (forward.user.as_str(), names(&forward.messages), names(&forward.to));
+            format!("{who} forwards {what} to {to}{}", refused(forward.refused.as_ref()))
+        }
+        Step::AddParticipant(add) => {
+            let role = add.role.as_ref().map_or_else(String::new, |role| format!(" as {}", role.word()));
+            let (who, whom, conversation) = (add.user.as_str(), add.who.as_str(), add.conversation.as_str());
+            format!("{who} adds {whom} to {conversation}{role}{}", refused(add.refused.as_ref()))
+        }
+        Step::RemoveParticipant(remove) => {
+            let (who, whom, conversation) = (remove.user.as_str(), remove.who.as_str(), remove.conversation.as_str());
+            format!("{who} removes {whom} from {conversation}{}", refused(remove.refused.as_ref()))
+        }
+        Step::Leave(one) => of_conversation(one, "leaves"),
+        Step::Mute(mute) => {
+            let period = mute.period.as_ref().map_or_else(String::new, |period| format!(" for {}", short(period.0)));
+            let (who, conversation) = (mute.user.as_str(), mute.conversation.as_str());
+            format!("{who} mutes {conversation}{period}{}", refused(mute.refused.as_ref()))
+        }
+        Step::Unmute(one) => of_conversation(one, "unmutes"),
+        Step::Archive(one) => of_conversation(one, "archives"),
+        Step::Unarchive(one) => of_conversation(one, "unarchives"),
+        Step::Upload(upload) => {
+            format!("{} uploads {}{}", upload.user.as_str(), upload.id.as_str(), refused(upload.refused.as_ref()))
+        }
         Step::Wait(wait) => {
             let of = wait.message.as_ref().or(wait.conversation.as_ref());
             let of = of.map_or_else(String::new, |name| format!(" of {}", name.as_str()));
@@ -46,13 +99,130 @@ pub(super) fn title(step: &Step) -> String {
         Step::ExpectHistory(expect) => {
             let what = wanted(expect.exactly.as_deref(), expect.contains.as_deref());
             let (who, conversation) = (expect.user.as_str(), expect.conversation.as_str());
-            format!("{who} asks for the history of {conversation}{}{what}", refused(&expect.refused))
+            format!("{who} asks for the history of {conversation}{}{what}", refused(expect.refused.as_ref()))
+        }
+        Step::ExpectMessage(expect) => {
+            let verb = if expect.users.len() == 1 { "sees" } else { "see" };
+            let reactions = expect.reactions.as_ref().map(|reactions| &reactions.value);
+            let what = [
+                expect.absent.as_ref().and_then(|absent| absent.value.then(|| "nothing of it".to_owned())),
+                expect.text.as_ref().map(|text| quoted(text)),
+                is_so(expect.edited, "edited"),
+                is_so(expect.deleted, "deleted"),
+                reactions.map(said_reactions),
+                expect.media.as_deref().map(media),
+            ];
+            format!("{} {verb} {}{}", users(&expect.users), expect.message.as_str(), list(what))
+        }
+        Step::ExpectConversation(expect) => {
+            let verb = if expect.users.len() == 1 { "sees" } else { "see" };
+            let what = [
+                expect.participants.as_deref().map(|list| format!("with {}", users(list))),
+                expect.owner.as_ref().map(|owner| format!("owned by {}", owner.as_str())),
+                is_so(expect.muted, "muted"),
+                is_so(expect.archived, "archived"),
+            ];
+            format!("{} {verb} {}{}", users(&expect.users), expect.conversation.as_str(), list(what))
+        }
+        Step::ExpectConversations(expect) => {
+            let which = if expect.archived { "archived conversations" } else { "conversations" };
+            let what = wanted(expect.exactly.as_deref(), expect.contains.as_deref());
+            format!("{} asks for the {which}{}{what}", expect.user.as_str(), refused(expect.refused.as_ref()))
+        }
+        Step::ExpectSearch(expect) => {
+            let conversation = expect.conversation.as_ref();
+            let conversation = conversation.map_or_else(String::new, |name| format!(" in {}", name.as_str()));
+            let what = wanted(expect.exactly.as_deref(), expect.contains.as_deref());
+            let (who, text) = (expect.user.as_str(), quoted(&expect.text));
+            format!("{who} searches for {text}{conversation}{}{what}", refused(expect.refused.as_ref()))
+        }
+        Step::ExpectStored(expect) => {
+            let message = expect.message.as_str();
+            if expect.absent.as_ref().is_some_and(|absent| absent.value) {
+                return format!("{message} is not in the store");
+            }
+            let reactions = expect.reactions.as_ref().map(|reactions| &reactions.value);
+            let what = [
+                expect.text.as_ref().map(|text| quoted(text)),
+                expect.edits.as_ref().map(|edits| format!("earlier texts {}", edits.value.0)),
+                is_so(expect.deleted, "deleted"),
+                reactions.map(said_reactions),
+                expect.media.as_deref().map(media),
+                expect.media_state.as_ref().map(|state| format!("its media {}", state.word())),
+            ];
+            format!("{message} is in the store{}", list(what))
+        }
+        Step::ExpectCached(expect) => {
+            let is = if expect.present { "is" } else { "is not" };
+            format!("{} {is} in the cache", expect.conversation.as_str())
+        }
+        Step::ExpectLog(expect) => {
+            let of = expect.message.as_ref().or(expect.conversation.as_ref());
+            let of = of.map_or_else(String::new, |name| format!(" of {}", name.as_str()));
+            format!("the log holds {}{of} on {}", counted(expect.count.value.0, "record"), expect.topic.word())
+        }
+        Step::ExpectDeadLetters(expect) => format!("there are {}", counted(expect.count.value.0, "dead letter")),
+        Step::Parallel(branches) => {
+            let steps = branches.value.iter().map(|steps| count_of(steps)).sum();
+            format!("{} lists side by side, {} in all", branches.value.len(), counted(steps, "step"))
+        }
+        Step::Repeat(repeat) => {
+            format!("{} of {}", counted(repeat.times.0.into(), "round"), counted(count_of(&repeat.steps), "step"))
         }
         Step::Drop(user) => format!("{} loses the connection", user.as_str()),
         Step::Reconnect(user) => format!("{} comes back and takes what was missed", user.as_str()),
+        Step::Fault(fault) => fault.title(),
+        Step::Heal(healed) => heal_title(healed.value),
         Step::Advance(by) => format!("the clock advances by {}", short(by.0)),
         Step::Mark(text) => text.to_string(),
     }
+}
+
+fn refused(code: Option<&At<Code>>) -> String {
+    code.map_or_else(String::new, |code| format!(" and is refused ({})", code.0.as_str()))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", excerpt(text, TEXT_MAX))
+}
+
+fn of_conversation(one: &OfConversation, does: &str) -> String {
+    format!("{} {does} {}{}", one.user.as_str(), one.conversation.as_str(), refused(one.refused.as_ref()))
+}
+
+fn is_so(wanted: Option<bool>, word: &str) -> Option<String> {
+    wanted.map(|wanted| if wanted { word.to_owned() } else { format!("not {word}") })
+}
+
+fn media(list: &[At<Name>]) -> String {
+    if list.is_empty() { "no media".to_owned() } else { names(list) }
+}
+
+fn said_reactions(reactions: &Reactions) -> String {
+    if reactions.is_empty() {
+        return "no reactions".to_owned();
+    }
+    reactions.iter().map(|(emoji, list)| format!("{emoji} by {}", users(list))).collect::<Vec<_>>().join(", ")
+}
+
+/// `: one, other`, of what is there.
+fn list<const N: usize>(parts: [Option<String>; N]) -> String {
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
+}
+
+fn counted(count: u64, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+/// How many steps there are, those of blocks within included.
+fn count_of(steps: &[At<Step>]) -> u64 {
+    let count = |step: &At<Step>| match &step.value {
+        Step::Parallel(branches) => branches.value.iter().map(|steps| count_of(steps)).sum(),
+        Step::Repeat(repeat) => count_of(&repeat.steps),
+        _ => 1,
+    };
+    steps.iter().map(count).sum()
 }
 
 fn within(period: Option<&At<super::period::Period>>) -> String {

@@ -30,6 +30,9 @@ impl From<Location> for Place {
     }
 }
 
+/// Most levels of lists and blocks within each other: enough for the deepest scenario, and for any thread's stack.
+const DEPTH_MAX: usize = 40;
+
 /// A part of the document.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -57,6 +60,7 @@ impl Node {
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             leading_zero_numbers_as_strings: true,
             underscored_numbers_as_strings: true,
+            budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
         };
         serde_saphyr::from_str_with_options::<Self>(text, options).map_err(|error| syntax_problem(&error))
     }

@@ -1,0 +1,179 @@
+//! The steps `fault` and `heal`: their fields, what is wrong with them, and what they do.
+
+use std::time::{Duration, Instant};
+
+use ackscope_protocol::faults::{Dependency, Fault, FaultKind, defaults, is_possible, kinds_on};
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+use super::file::{At, words};
+use super::period::{Period, short};
+use super::problem::Problem;
+use crate::world::{World, WorldError};
+
+/// `fault`: something breaks, until it is healed. A second fault of the same dependency takes the place of the first.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultStep {
+    /// What breaks.
+    pub target: At<words::Target>,
+    /// How. `ackscope faults` prints what each one does and what can have it.
+    pub kind: At<words::Kinds>,
+    /// For `latency`: how much later answers come. Absent: 200 ms.
+    #[serde(default)]
+    pub delay: Option<At<Period>>,
+    /// For `latency`: by up to how much more, drawn for each request. Absent: nothing.
+    #[serde(default)]
+    pub jitter: Option<At<Period>>,
+    /// For `errors`: the share of requests that fails. Absent: half of them.
+    #[serde(default)]
+    pub share: Option<At<words::Share>>,
+    /// For `fail_then_work`, `redeliver` and `poison`: how many. Absent: 3.
+    #[serde(default)]
+    pub count: Option<At<words::Times>>,
+    /// Heals it after this time, while the next steps go on. Absent: it lasts until it is healed, at the latest at the
+    /// end of the run.
+    #[serde(default, rename = "for")]
+    pub lasts: Option<At<Period>>,
+}
+
+impl FaultStep {
+    /// The fault with its figures.
+    pub(super) fn fault(&self) -> Fault {
+        let count = self.count.as_ref().map_or(defaults::COUNT, |count| u64::from(count.0));
+        let ms = |period: &Option<At<Period>>, absent| {
+            period.as_ref().map_or(absent, |period| u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX))
+        };
+        match self.kind.0 {
+            FaultKind::Latency => {
+                Fault::Latency { delay_ms: ms(&self.delay, defaults::DELAY_MS), jitter_ms: ms(&self.jitter, 0) }
+            }
+            FaultKind::Errors => {
+                Fault::Errors { share: self.share.as_ref().map_or(defaults::SHARE, |share| share.of_one()) }
+            }
+            FaultKind::FailThenWork => Fault::FailThenWork { count },
+            FaultKind::Redeliver => Fault::Redeliver { count },
+            FaultKind::Poison => Fault::Poison { count },
+            kind => kind.usual(),
+        }
+    }
+
+    /// What is wrong with it.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let (on, kind) = (self.target.0, self.kind.0);
+        if !is_possible(on, kind) {
+            let can = kinds_on(on).map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ");
+            problems.push(
+                Problem::new(self.kind.place, format!("`{on}` cannot have the fault `{kind}`"))
+                    .expected(format!("one of {can}")),
+            );
+        }
+        let counts = matches!(kind, FaultKind::FailThenWork | FaultKind::Redeliver | FaultKind::Poison);
+        for (name, place, belongs) in [
+            ("delay", self.delay.as_ref().map(|at| at.place), kind == FaultKind::Latency),
+            ("jitter", self.jitter.as_ref().map(|at| at.place), kind == FaultKind::Latency),
+            ("share", self.share.as_ref().map(|at| at.place), kind == FaultKind::Errors),
+            ("count", self.count.as_ref().map(|at| at.place), counts),
+            ("for", self.lasts.as_ref().map(|at| at.place), !kind.is_once()),
+        ] {
+            if let Some(place) = place.filter(|_| !belongs) {
+                problems.push(Problem::new(place, format!("the fault `{kind}` has no `{name}`")));
+            }
+        }
+        if let (Err(why), Some(place)) = (self.fault().check(), self.delay.as_ref().or(self.jitter.as_ref())) {
+            problems.push(Problem::new(place.place, why));
+        }
+        if let Some(lasts) = self.lasts.as_ref().filter(|lasts| lasts.0.is_zero()) {
+            problems.push(Problem::new(lasts.place, "the fault lasts no time at all"));
+        }
+        problems
+    }
+
+    /// One line.
+    pub(super) fn title(&self) -> String {
+        let lasts = self.lasts.as_ref().map_or_else(String::new, |lasts| format!(" for {}", short(lasts.0)));
+        format!("fault on {}: {}{lasts}", self.target.0, self.fault())
+    }
+}
+
+/// One line for `heal`.
+pub(super) fn heal_title(healed: words::Healed) -> String {
+    healed.0.map_or_else(|| "every fault is healed, and everything answers".to_owned(), |on| format!("{on} is healed"))
+}
+
+/// Faults that are to end by themselves, and what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    due: Mutex<Vec<(Instant, Dependency)>>,
+    changed: Notify,
+    failed: Mutex<Option<String>>,
+}
+
+impl Schedule {
+    /// Sets the fault of a step.
+    pub(super) async fn set(&self, world: &World, step: &FaultStep) -> Result<(), WorldError> {
+        let on = step.target.0;
+        if !step.kind.0.is_once() {
+            self.forget(Some(on));
+        }
+        world.set_fault(on, step.fault()).await?;
+        if let Some(lasts) = &step.lasts {
+            self.due.lock().push((Instant::now() + lasts.0, on));
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Ends one fault, or all of them.
+    pub(super) async fn heal(&self, world: &World, healed: words::Healed) -> Result<(), WorldError> {
+        self.forget(healed.0);
+        match healed.0 {
+            Some(on) => world.heal(on).await,
+            None => world.reset_faults().await.map(drop),
+        }
+    }
+
+    fn forget(&self, on: Option<Dependency>) {
+        self.due.lock().retain(|(_, due)| on.is_some_and(|on| *due != on));
+    }
+
+    /// Heals what is due, for good. Runs beside the steps.
+    pub(super) async fn run(&self, world: &World) -> std::convert::Infallible {
+        loop {
+            let next = self.due.lock().iter().min_by_key(|(at, _)| *at).copied();
+            let Some((at, on)) = next else {
+                self.changed.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {
+                    let healed = world.heal(on).await;
+                    // Only now: dropped on the way it is done again beside the next step.
+                    self.due.lock().retain(|due| *due != (at, on));
+                    if let Err(error) = healed {
+                        self.failed.lock().get_or_insert(format!("{on} could not be healed: {error}"));
+                    }
+                }
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    /// Ends everything that is still wrong, at the end of the steps; what did not heal.
+    pub(super) async fn end(&self, world: &World) -> Result<Option<Duration>, String> {
+        self.forget(None);
+        if let Some(failed) = self.failed.lock().take() {
+            return Err(failed);
+        }
+        let active = world.faults().map_err(|error| error.to_string())?.active();
+        if active.is_empty() {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        world.reset_faults().await.map_err(|error| error.to_string())?;
+        Ok(Some(started.elapsed()))
+    }
+}
