@@ -51,6 +51,10 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Ask who may do what, in every role and kind of conversation, and hold the answers against the rules.
     Matrix(MatrixArgs),
+    /// Random traffic under random faults, and the audit after it, as often as one likes.
+    Chaos(ChaosArgs),
+    /// List the faults there are, and what can have them.
+    Faults(FaultsArgs),
     /// Put load on the whole path and measure latencies, or search for the limit.
     Load(LoadArgs),
     /// Measure what this machine can do: latencies at a fixed rate, the limit, the first message.
@@ -150,7 +154,7 @@ pub(crate) fn environment(settings: &Settings, silent: bool) -> EnvironmentOptio
 #[command(after_help = "\
 Examples:
   ackscope run scenarios/tour.yaml
-  ackscope run scenarios/*.yaml --report target/report     report.json, junit.xml and the recordings
+  ackscope run scenarios/*.yaml --report target/report     report.html and files for machines
   ackscope run checkout.yaml --json | jq .verdict
 
 Every file is read and checked first: a wrong one is refused with line and column before anything starts.
@@ -168,7 +172,7 @@ pub(crate) struct RunArgs {
     /// What is left to chance follows from this number [default: a new one, which the report names].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Write report.json, junit.xml and the recordings (trace.jsonl) into this folder.
+    /// Write report.html, report.json, junit.xml and recordings (trace.jsonl) into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
     /// Print one JSON object and nothing else.
@@ -427,13 +431,15 @@ pub(crate) struct DegradationArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ackscope bench recovery                        nine outages, about ten minutes
+  ackscope bench recovery                        twelve outages, about ten minutes
   ackscope bench recovery --only kafka --rate 100
+  ackscope bench recovery --only consumers
 
-For each server: killed (SIGKILL) and started again, paused for 20 s, stopped and started again after
-5 s, all of it under load. A message that is refused meanwhile is no failure, one that is lost or
-told twice is. `recovered` is the time from the moment the server is back until as many messages a
-second are delivered as are sent.
+For each server, and for the consumers, which run in a process of their own: killed (SIGKILL) and
+started again, paused for 20 s, stopped and started again after 5 s, all of it under load. A message
+that is refused meanwhile is no failure, one that is lost or told twice is. `delivers` is the time
+from the moment it was told to be back until as many messages a second are delivered as are sent,
+`caught up` the time until what was delivered is persisted as well.
 
 Ends with 1 when something was lost, told twice or told to somebody else.")]
 pub(crate) struct RecoveryArgs {
@@ -469,6 +475,50 @@ fn parse_share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a number from 0 to 1".into())
 }
 
+/// `ackscope chaos`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Try it:
+  ackscope chaos                        ten runs with seeds of their own
+  ackscope chaos --seed 7 --runs 1      one run once more
+  ackscope chaos --backend containers --runs 20
+
+In each run users in groups send, send again, edit, delete, react, lose the connection and come back,
+while faults of `ackscope faults` come and go, several at a time. Then everything is healed and left to
+come to rest, and every promise is checked.
+
+Ends with 1 when a promise was broken; the line names the seed.")]
+pub(crate) struct ChaosArgs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+    /// The first run's seed, the next one's is one more [default: drawn].
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// How many runs.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) runs: u32,
+    /// Users of a run.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(3..=500))]
+    pub(crate) users: u32,
+    /// How long users are busy in a run.
+    #[arg(long, default_value = "3s")]
+    pub(crate) duration: Period,
+    /// Write report.html, report.json, junit.xml and recordings of runs with findings into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print one JSON object for machines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ackscope faults`
+#[derive(Debug, Args)]
+pub(crate) struct FaultsArgs {
+    /// Print JSON for machines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `ackscope desktop`
 #[derive(Debug, Args)]
 pub(crate) struct DesktopArgs {
@@ -481,6 +531,12 @@ pub(crate) struct DesktopArgs {
 /// `ackscope node`
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
+    /// Without the socket service and its fan-out.
+    #[arg(long, conflicts_with = "no_consumer")]
+    pub(crate) no_socket: bool,
+    /// Without the consumers.
+    #[arg(long)]
+    pub(crate) no_consumer: bool,
     /// Address of the media service.
     #[arg(long, value_name = "URL")]
     pub(crate) media: Option<String>,

@@ -137,13 +137,7 @@ pub(crate) async fn server_on(
     key: &TokenKey,
     silent: bool,
 ) -> Result<(Server, Infrastructure), Trouble> {
-    let settings = load_settings(backend.flags())?;
-    let infrastructure = Infrastructure::start(environment(&settings, silent)).await;
-    let infrastructure = infrastructure
-        .map_err(|error| if error.is_usage() { Trouble::usage(error) } else { Trouble::environment(error) })?;
-    if !silent {
-        out::note(infrastructure.reason());
-    }
+    let infrastructure = infrastructure(backend, silent).await?;
     let node = NodeSettings { variables: infrastructure.variables(), ..NodeSettings::default() };
     match Server::process(&own_program()?, key, &node).await {
         Ok(server) => Ok((server, infrastructure)),
@@ -152,6 +146,18 @@ pub(crate) async fn server_on(
             Err(Trouble::environment(error))
         }
     }
+}
+
+/// What servers run on, as it was asked for.
+pub(crate) async fn infrastructure(backend: &BackendArgs, silent: bool) -> Result<Infrastructure, Trouble> {
+    let settings = load_settings(backend.flags())?;
+    let infrastructure = Infrastructure::start(environment(&settings, silent)).await;
+    let infrastructure = infrastructure
+        .map_err(|error| if error.is_usage() { Trouble::usage(error) } else { Trouble::environment(error) })?;
+    if !silent {
+        out::note(infrastructure.reason());
+    }
+    Ok(infrastructure)
 }
 
 /// This program, to start it once more.

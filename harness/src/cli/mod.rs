@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod chaos;
 mod check;
 mod desktop;
 mod doctor;
@@ -99,6 +100,8 @@ pub(crate) fn main() -> ExitCode {
             Command::Token(args) => token::token(&args),
             Command::Doctor(args) => doctor::doctor(&args).await,
             Command::Matrix(args) => matrix::matrix(args).await,
+            Command::Chaos(args) => chaos::chaos(args).await,
+            Command::Faults(args) => chaos::faults(&args),
             Command::Load(args) => load::load(args).await,
             Command::Bench(args) => bench::bench(&args).await,
             Command::Desktop(args) => desktop::desktop(args).await,

@@ -4,6 +4,7 @@
 //! of standard input ends the node, so that it never outlives who started it. A line with the word `figures` is
 //! answered with one line of JSON: how the node is.
 
+use ackscope_core::node::Roles;
 use ackscope_core::token::{KEY_BYTES, TokenKey};
 use ackscope_harness::environment::Settings;
 use ackscope_harness::load::server::{BareNode, FIGURES, NodeSettings, ReadyLine};
@@ -18,10 +19,11 @@ pub(crate) async fn node(args: NodeArgs) -> Outcome {
     let mut stdin = BufReader::new(tokio::io::stdin());
     let mut line = String::new();
     stdin.read_line(&mut line).await?;
-    let NodeArgs { media, search, limits } = args;
+    let NodeArgs { no_socket, no_consumer, media, search, limits } = args;
+    let roles = Roles { socket: !no_socket, consumer: !no_consumer };
     // What it runs on comes in the environment alone: whoever starts it has read the settings.
     let environment = Settings::from_variables(|name| std::env::var_os(name))?.environment();
-    let settings = NodeSettings { environment, media, search, limits, ..NodeSettings::default() };
+    let settings = NodeSettings { roles, environment, media, search, limits, ..NodeSettings::default() };
     let node = BareNode::start(key(line.trim())?, settings).await?;
     out::json(&ReadyLine { chat: node.chat_url() })?;
     let ended = tokio::select! {

@@ -66,6 +66,7 @@ async fn run_one(
         environment: environment(settings, silent),
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
+        seed,
         ..WorldOptions::default()
     };
     let interrupted = signals::asked_to_end();

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::query_parameters::{KillContainerOptions, StopContainerOptionsBuilder};
@@ -81,40 +82,43 @@ pub struct Containers {
 impl Containers {
     /// Starts the three servers side by side and waits until each has answered a real request. What killed runs left
     /// behind is swept meanwhile. Dropping this future undoes what it did, and so does a failure.
-    pub async fn start(mut options: ContainersOptions) -> Result<Self, ContainersError> {
-        options.progress = harmless(options.progress);
-        let image = |server: Server| {
-            let parsed = ImageName::parse(options.images.of(server));
-            parsed.map(|image| (server, image)).map_err(|error| ContainersError::ImageName { server, error })
-        };
-        let images = Server::ALL.into_iter().map(image).collect::<Result<Vec<_>, _>>()?;
-        let (tell_started, started) = oneshot::channel();
-        let (ended_sender, ended) = sync_channel(1);
-        let kept = Arc::new(AtomicBool::new(false));
-        let cancel = CancellationToken::new();
-        let end = End {
-            cancel: cancel.clone(),
-            ended: Mutex::new(ended),
-            kept: Arc::clone(&kept),
-            progress: Arc::clone(&options.progress),
-        };
-        let keep = options.keep;
-        let owner = Owner { options, images, cancel, kept };
-        docker::threads()?.spawn(owner.own(tell_started, ended_sender));
-        // The owner says what went wrong after it has undone everything.
-        let (docker, servers) = started.await.unwrap_or(Err(ContainersError::Interrupted))?;
-        let address = |server: Server| {
-            let found = servers.iter().find(|(running, _)| running.server == server);
-            found.map(|(running, _)| server.address(running.port)).unwrap_or_default()
-        };
-        let addresses = ServerAddresses {
-            mongodb_uri: address(Server::Mongodb),
-            redis_url: address(Server::Redis),
-            kafka_brokers: address(Server::Kafka),
-        };
-        // Only now: a start that is given up leaves nothing, whatever it would have kept.
-        end.kept.store(keep, Ordering::SeqCst);
-        Ok(Self { addresses, servers, docker, end })
+    pub fn start(options: ContainersOptions) -> BoxFuture<'static, Result<Self, ContainersError>> {
+        Box::pin(async move {
+            let mut options = options;
+            options.progress = harmless(options.progress);
+            let image = |server: Server| {
+                let parsed = ImageName::parse(options.images.of(server));
+                parsed.map(|image| (server, image)).map_err(|error| ContainersError::ImageName { server, error })
+            };
+            let images = Server::ALL.into_iter().map(image).collect::<Result<Vec<_>, _>>()?;
+            let (tell_started, started) = oneshot::channel();
+            let (ended_sender, ended) = sync_channel(1);
+            let kept = Arc::new(AtomicBool::new(false));
+            let cancel = CancellationToken::new();
+            let end = End {
+                cancel: cancel.clone(),
+                ended: Mutex::new(ended),
+                kept: Arc::clone(&kept),
+                progress: Arc::clone(&options.progress),
+            };
+            let keep = options.keep;
+            let owner = Owner { options, images, cancel, kept };
+            docker::threads()?.spawn(owner.own(tell_started, ended_sender));
+            // The owner says what went wrong after it has undone everything.
+            let (docker, servers) = started.await.unwrap_or(Err(ContainersError::Interrupted))?;
+            let address = |server: Server| {
+                let found = servers.iter().find(|(running, _)| running.server == server);
+                found.map(|(running, _)| server.address(running.port)).unwrap_or_default()
+            };
+            let addresses = ServerAddresses {
+                mongodb_uri: address(Server::Mongodb),
+                redis_url: address(Server::Redis),
+                kafka_brokers: address(Server::Kafka),
+            };
+            // Only now: a start that is given up leaves nothing, whatever it would have kept.
+            end.kept.store(keep, Ordering::SeqCst);
+            Ok(Self { addresses, servers, docker, end })
+        })
     }
 
     /// Where they are. It stays true when one is stopped and started again.
@@ -123,56 +127,70 @@ impl Containers {
     }
 
     /// Removes them with their volumes. Kept ones stay, and the progress says so.
-    pub async fn shutdown(self) {
-        // Waiting for the end blocks, also when it is only dropped.
-        if let Err(error) = tokio::task::spawn_blocking(move || drop(self)).await {
-            tracing::warn!(%error, "containers may be left behind; the next start removes them");
-        }
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // Waiting for the end blocks, also when it is only dropped.
+            if let Err(error) = tokio::task::spawn_blocking(move || drop(self)).await {
+                tracing::warn!(%error, "containers may be left behind; the next start removes them");
+            }
+        })
     }
 
     /// Freezes a server: its connections stay and nothing is answered.
-    pub async fn pause(&self, server: Server) -> Result<(), ContainersError> {
-        self.order("pause", server, |docker, id| async move { docker.pause_container(&id).await }).await
+    pub fn pause(&self, server: Server) -> BoxFuture<'_, Result<(), ContainersError>> {
+        Box::pin(async move {
+            self.order("pause", server, |docker, id| async move { docker.pause_container(&id).await }).await
+        })
     }
 
     /// Lets a frozen server go on.
-    pub async fn unpause(&self, server: Server) -> Result<(), ContainersError> {
-        self.order("unpause", server, |docker, id| async move { docker.unpause_container(&id).await }).await
+    pub fn unpause(&self, server: Server) -> BoxFuture<'_, Result<(), ContainersError>> {
+        Box::pin(async move {
+            self.order("unpause", server, |docker, id| async move { docker.unpause_container(&id).await }).await
+        })
     }
 
     /// Ends a server with SIGKILL.
-    pub async fn kill(&self, server: Server) -> Result<(), ContainersError> {
-        self.order("kill", server, |docker, id| async move {
-            docker.kill_container(&id, None::<KillContainerOptions>).await?;
-            // The signal is delivered by now; the engine takes note a moment later.
-            while docker.inspect_container(&id, None).await?.state.is_some_and(|state| state.running == Some(true)) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Ok(())
+    pub fn kill(&self, server: Server) -> BoxFuture<'_, Result<(), ContainersError>> {
+        Box::pin(async move {
+            self.order("kill", server, |docker, id| async move {
+                docker.kill_container(&id, None::<KillContainerOptions>).await?;
+                // The signal is delivered by now; the engine takes note a moment later.
+                while docker.inspect_container(&id, None).await?.state.is_some_and(|state| state.running == Some(true))
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Ok(())
+            })
+            .await
         })
-        .await
     }
 
     /// Ends a server in good order, at the latest after 10 s.
-    pub async fn stop(&self, server: Server) -> Result<(), ContainersError> {
-        self.order("stop", server, |docker, id| async move {
-            docker.stop_container(&id, Some(StopContainerOptionsBuilder::new().t(STOP_LIMIT_SECS).build())).await
+    pub fn stop(&self, server: Server) -> BoxFuture<'_, Result<(), ContainersError>> {
+        Box::pin(async move {
+            self.order("stop", server, |docker, id| async move {
+                docker.stop_container(&id, Some(StopContainerOptionsBuilder::new().t(STOP_LIMIT_SECS).build())).await
+            })
+            .await
         })
-        .await
     }
 
     /// Starts a server that was stopped or killed, with its data and at its address, and waits until it answers.
-    pub async fn start_again(&self, server: Server) -> Result<(), ContainersError> {
-        let Some((running, image)) = self.servers.iter().find(|(running, _)| running.server == server).cloned() else {
-            return Err(ContainersError::Interrupted);
-        };
-        let (docker, progress) = (self.docker.clone(), Arc::clone(&self.end.progress));
-        docker::on_docker_threads(async move {
-            let started = docker.start_container(&running.id, None).await;
-            started.map_err(|error| error::start_error(server, &image.to_string(), error::said(&error)))?;
-            until_ready(&docker, &running, &image, READY_LIMIT, &progress).await
+    pub fn start_again(&self, server: Server) -> BoxFuture<'_, Result<(), ContainersError>> {
+        Box::pin(async move {
+            let Some((running, image)) = self.servers.iter().find(|(running, _)| running.server == server).cloned()
+            else {
+                return Err(ContainersError::Interrupted);
+            };
+            let (docker, progress) = (self.docker.clone(), Arc::clone(&self.end.progress));
+            docker::on_docker_threads(async move {
+                let started = docker.start_container(&running.id, None).await;
+                started.map_err(|error| error::start_error(server, &image.to_string(), error::said(&error)))?;
+                until_ready(&docker, &running, &image, READY_LIMIT, &progress).await
+            })
+            .await?
         })
-        .await?
     }
 
     async fn order<F>(

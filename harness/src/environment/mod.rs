@@ -18,6 +18,7 @@ use ackscope_core::node::{Backend, EmbeddedBackendOptions};
 use ackscope_core::repositories::{ConversationRepository, MessageRepository, ParticipantRepository};
 use ackscope_core::sqlite::EmbeddedError;
 use ackscope_protocol::control::BackendKind;
+use futures_util::future::BoxFuture;
 
 use self::choice::Decision;
 pub use self::choice::{BackendChoice, UnknownBackend};
@@ -150,54 +151,56 @@ pub struct Infrastructure {
 
 impl Infrastructure {
     /// Chooses, and starts containers where it chose them. Dropping this future undoes what it did.
-    pub async fn start(options: EnvironmentOptions) -> Result<Self, EnvironmentError> {
-        let docker = async {
-            match docker_status().await {
-                DockerStatus::Ready { version, .. } => Ok(version),
-                DockerStatus::Not(problem) => Err(problem.to_string()),
-            }
-        };
-        let data = options.data.clone();
-        let embedded = |reason| Self { kind: BackendKind::Embedded, reason, data, servers: None, containers: None };
-        match choice::decide(options.choice, &options.addresses, docker).await? {
-            Decision::Embedded { reason } => Ok(embedded(reason)),
-            Decision::External { .. } if options.data.is_some() => {
-                Err(EnvironmentError::NoFiles(BackendKind::External))
-            }
-            Decision::External { addresses, reason } => Ok(Self {
-                kind: BackendKind::External,
-                reason,
-                data: None,
-                servers: Some((addresses, Place::shared(options.namespace))),
-                containers: None,
-            }),
-            // A folder for files is a reason for the backend that has files.
-            Decision::Containers { or_embedded: true, .. } if options.data.is_some() => {
-                Ok(embedded("embedded: asked for auto, and `--data` keeps its files".to_owned()))
-            }
-            Decision::Containers { .. } if options.data.is_some() => {
-                Err(EnvironmentError::NoFiles(BackendKind::Containers))
-            }
-            Decision::Containers { reason, or_embedded } => {
-                let keep = options.keep;
-                match Containers::start(options.containers()).await {
-                    Ok(containers) => {
-                        // Kept containers may serve several runs, at the same time too.
-                        let place = if keep { Place::shared(options.namespace) } else { Place::alone() };
-                        let servers = Some((containers.addresses().clone(), place));
-                        let kind = BackendKind::Containers;
-                        Ok(Self { kind, reason, data: None, servers, containers: Some(containers) })
+    pub fn start(options: EnvironmentOptions) -> BoxFuture<'static, Result<Self, EnvironmentError>> {
+        Box::pin(async move {
+            let docker = async {
+                match docker_status().await {
+                    DockerStatus::Ready { version, .. } => Ok(version),
+                    DockerStatus::Not(problem) => Err(problem.to_string()),
+                }
+            };
+            let data = options.data.clone();
+            let embedded = |reason| Self { kind: BackendKind::Embedded, reason, data, servers: None, containers: None };
+            match choice::decide(options.choice, &options.addresses, docker).await? {
+                Decision::Embedded { reason } => Ok(embedded(reason)),
+                Decision::External { .. } if options.data.is_some() => {
+                    Err(EnvironmentError::NoFiles(BackendKind::External))
+                }
+                Decision::External { addresses, reason } => Ok(Self {
+                    kind: BackendKind::External,
+                    reason,
+                    data: None,
+                    servers: Some((addresses, Place::shared(options.namespace))),
+                    containers: None,
+                }),
+                // A folder for files is a reason for the backend that has files.
+                Decision::Containers { or_embedded: true, .. } if options.data.is_some() => {
+                    Ok(embedded("embedded: asked for auto, and `--data` keeps its files".to_owned()))
+                }
+                Decision::Containers { .. } if options.data.is_some() => {
+                    Err(EnvironmentError::NoFiles(BackendKind::Containers))
+                }
+                Decision::Containers { reason, or_embedded } => {
+                    let keep = options.keep;
+                    match Containers::start(options.containers()).await {
+                        Ok(containers) => {
+                            // Kept containers may serve several runs, at the same time too.
+                            let place = if keep { Place::shared(options.namespace) } else { Place::alone() };
+                            let servers = Some((containers.addresses().clone(), place));
+                            let kind = BackendKind::Containers;
+                            Ok(Self { kind, reason, data: None, servers, containers: Some(containers) })
+                        }
+                        Err(error) if or_embedded => {
+                            tracing::warn!(%error, "containers cannot be had, taking the embedded backend");
+                            let why = error.to_string();
+                            let why = why.lines().next().unwrap_or_default();
+                            Ok(embedded(format!("embedded: asked for auto, and containers cannot be had: {why}")))
+                        }
+                        Err(error) => Err(error.into()),
                     }
-                    Err(error) if or_embedded => {
-                        tracing::warn!(%error, "containers cannot be had, taking the embedded backend");
-                        let why = error.to_string();
-                        let why = why.lines().next().unwrap_or_default();
-                        Ok(embedded(format!("embedded: asked for auto, and containers cannot be had: {why}")))
-                    }
-                    Err(error) => Err(error.into()),
                 }
             }
-        }
+        })
     }
 
     /// Which backend stands on it.
@@ -239,10 +242,12 @@ impl Infrastructure {
     }
 
     /// Ends what was started for it.
-    pub async fn shutdown(self) {
-        if let Some(containers) = self.containers {
-            containers.shutdown().await;
-        }
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Some(containers) = self.containers {
+                containers.shutdown().await;
+            }
+        })
     }
 }
 
@@ -264,32 +269,36 @@ impl std::fmt::Debug for Environment {
 
 impl Environment {
     /// Chooses a backend and makes it ready. Dropping this future undoes what it did.
-    pub async fn start(options: EnvironmentOptions, clock: &Clock) -> Result<Self, EnvironmentError> {
-        // In boxes, because connecting three drivers makes large futures.
-        let infrastructure = Box::pin(Infrastructure::start(options)).await?;
-        Box::pin(Self::on(infrastructure, clock)).await
+    pub fn start(options: EnvironmentOptions, clock: &Clock) -> BoxFuture<'_, Result<Self, EnvironmentError>> {
+        Box::pin(async move {
+            // In boxes, because connecting three drivers makes large futures.
+            let infrastructure = Box::pin(Infrastructure::start(options)).await?;
+            Box::pin(Self::on(infrastructure, clock)).await
+        })
     }
 
     /// Makes a backend ready on what was chosen.
-    pub async fn on(infrastructure: Infrastructure, clock: &Clock) -> Result<Self, EnvironmentError> {
-        let Infrastructure { kind, reason, data, servers, containers } = infrastructure;
-        let Some((addresses, place)) = servers else { return Self::embedded(data, reason, clock).await };
-        match Box::pin(Servers::connect(&addresses, place, clock)).await {
-            Ok(servers) => Ok(Self {
-                kind,
-                reason: format!("{reason}; {}", servers.describe()),
-                backend: Some(servers.backend()),
-                files: None,
-                servers: Some(servers),
-                containers,
-            }),
-            Err(error) => {
-                if let Some(containers) = containers {
-                    containers.shutdown().await;
+    pub fn on(infrastructure: Infrastructure, clock: &Clock) -> BoxFuture<'_, Result<Self, EnvironmentError>> {
+        Box::pin(async move {
+            let Infrastructure { kind, reason, data, servers, containers } = infrastructure;
+            let Some((addresses, place)) = servers else { return Self::embedded(data, reason, clock).await };
+            match Box::pin(Servers::connect(&addresses, place, clock)).await {
+                Ok(servers) => Ok(Self {
+                    kind,
+                    reason: format!("{reason}; {}", servers.describe()),
+                    backend: Some(servers.backend()),
+                    files: None,
+                    servers: Some(servers),
+                    containers,
+                }),
+                Err(error) => {
+                    if let Some(containers) = containers {
+                        containers.shutdown().await;
+                    }
+                    Err(error.into())
                 }
-                Err(error.into())
             }
-        }
+        })
     }
 
     async fn embedded(data: Option<PathBuf>, reason: String, clock: &Clock) -> Result<Self, EnvironmentError> {
@@ -345,26 +354,29 @@ impl Environment {
     }
 
     /// Ends it and removes its files, unless they are kept.
-    pub async fn shutdown(mut self) {
-        // The database is closed before its files go: connections that end may still hold it for a moment.
-        if let Some(backend) = self.backend.take() {
-            let held = Held::by_others(backend);
-            if tokio::time::timeout(RELEASE_LIMIT, held.released()).await.is_err() {
-                tracing::warn!("the backend is still in use and is not waited for any longer");
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut this = self;
+            // The database is closed before its files go: connections that end may still hold it for a moment.
+            if let Some(backend) = this.backend.take() {
+                let held = Held::by_others(backend);
+                if tokio::time::timeout(RELEASE_LIMIT, held.released()).await.is_err() {
+                    tracing::warn!("the backend is still in use and is not waited for any longer");
+                }
             }
-        }
-        if let Some(servers) = self.servers.take() {
-            servers.shutdown().await;
-        }
-        if let Some(containers) = self.containers.take() {
-            containers.shutdown().await;
-        }
-        if let Some(files) = self.files.take() {
-            let removing = tokio::task::spawn_blocking(move || files.remove());
-            if let Err(error) = removing.await {
-                tracing::warn!(%error, "the run's files may be left behind; the next start removes them");
+            if let Some(servers) = this.servers.take() {
+                servers.shutdown().await;
             }
-        }
+            if let Some(containers) = this.containers.take() {
+                containers.shutdown().await;
+            }
+            if let Some(files) = this.files.take() {
+                let removing = tokio::task::spawn_blocking(move || files.remove());
+                if let Err(error) = removing.await {
+                    tracing::warn!(%error, "the run's files may be left behind; the next start removes them");
+                }
+            }
+        })
     }
 }
 

@@ -19,6 +19,7 @@ use ackscope_protocol::text::FileName;
 use ackscope_protocol::wire::{
     self, AckState, ConversationKind, CreateConversation, History, MediaState, Message, Request, UploadUrl,
 };
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
@@ -93,6 +94,8 @@ pub struct RoundProgress {
     pub outcomes: u64,
     /// Acknowledged as `delivered` so far.
     pub delivered: u64,
+    /// Acknowledged as `persisted` so far.
+    pub persisted: u64,
     /// `message:new` seen so far.
     pub received: u64,
 }
@@ -236,44 +239,50 @@ impl Handler for Counter {
 
 impl Generator {
     /// Connects everybody and makes their conversations.
-    pub async fn connect(chat_url: &str, token_key: &TokenKey, crowd: Crowd) -> Result<Self, LoadError> {
-        let Crowd { users, group_size } = crowd;
-        if group_size < 2 || !users.is_multiple_of(group_size) {
-            return Err(LoadError::Plan(format!("{users} users do not make whole groups of {group_size}")));
-        }
-        let shared = Arc::new(Shared { round: RwLock::default(), disconnects: AtomicU64::new(0) });
-        let now = Clock::default().now();
-        let nonce = fastrand::u32(..);
-        let open = |user: u32| {
-            let shared = Arc::clone(&shared);
-            async move {
-                let id = user_id(user)?;
-                let token = token_key.sign(&id, now, TOKEN_TTL);
-                let auth = serde_json::json!({ "token": token });
-                let handler = Arc::new(Counter { user, nonce, shared });
-                Connection::open(chat_url, wire::NAMESPACE, &auth, &ConnectionOptions::default(), handler)
-                    .await
-                    .map_err(|source| LoadError::Connect { user: id.to_string(), source })
+    pub fn connect<'a>(
+        chat_url: &'a str,
+        token_key: &'a TokenKey,
+        crowd: Crowd,
+    ) -> BoxFuture<'a, Result<Self, LoadError>> {
+        Box::pin(async move {
+            let Crowd { users, group_size } = crowd;
+            if group_size < 2 || !users.is_multiple_of(group_size) {
+                return Err(LoadError::Plan(format!("{users} users do not make whole groups of {group_size}")));
             }
-        };
-        let connections: Vec<Connection> =
-            stream::iter(0..users).map(open).buffered(CONNECTING_AT_ONCE).try_collect().await?;
-        let create = |group: u32| {
-            let creator = &connections[(group * group_size) as usize];
-            async move { create_group(creator, group, group_size).await }
-        };
-        let conversations: Vec<ConversationId> =
-            stream::iter(0..users / group_size).map(create).buffered(CONNECTING_AT_ONCE).try_collect().await?;
-        let users = connections
-            .into_iter()
-            .enumerate()
-            .map(|(user, connection)| LoadUser {
-                connection,
-                conversation_id: conversations[user / group_size as usize],
-                picture: OnceLock::new(),
-            })
-            .collect();
-        Ok(Self { crowd, users: Arc::new(users), shared, rounds: 0, nonce })
+            let shared = Arc::new(Shared { round: RwLock::default(), disconnects: AtomicU64::new(0) });
+            let now = Clock::default().now();
+            let nonce = fastrand::u32(..);
+            let open = |user: u32| {
+                let shared = Arc::clone(&shared);
+                async move {
+                    let id = user_id(user)?;
+                    let token = token_key.sign(&id, now, TOKEN_TTL);
+                    let auth = serde_json::json!({ "token": token });
+                    let handler = Arc::new(Counter { user, nonce, shared });
+                    Connection::open(chat_url, wire::NAMESPACE, &auth, &ConnectionOptions::default(), handler)
+                        .await
+                        .map_err(|source| LoadError::Connect { user: id.to_string(), source })
+                }
+            };
+            let connections: Vec<Connection> =
+                stream::iter(0..users).map(open).buffered(CONNECTING_AT_ONCE).try_collect().await?;
+            let create = |group: u32| {
+                let creator = &connections[(group * group_size) as usize];
+                async move { create_group(creator, group, group_size).await }
+            };
+            let conversations: Vec<ConversationId> =
+                stream::iter(0..users / group_size).map(create).buffered(CONNECTING_AT_ONCE).try_collect().await?;
+            let users = connections
+                .into_iter()
+                .enumerate()
+                .map(|(user, connection)| LoadUser {
+                    connection,
+                    conversation_id: conversations[user / group_size as usize],
+                    picture: OnceLock::new(),
+                })
+                .collect();
+            Ok(Self { crowd, users: Arc::new(users), shared, rounds: 0, nonce })
+        })
     }
 
     /// Sends one round and waits until everything has come back, or cannot be hoped for any more.
@@ -311,6 +320,7 @@ impl Generator {
                 sent: load(&round.sent),
                 outcomes: load(&round.outcomes),
                 delivered: load(&round.delivered),
+                persisted: load(&round.persisted),
                 received: load(&round.received),
             });
             if pacer.is_finished() {

@@ -13,6 +13,7 @@ use ackscope_core::limits::Limits;
 use ackscope_core::node::{Clients, Node, NodeOptions, Roles};
 use ackscope_core::probe::Probe;
 use ackscope_core::token::TokenKey;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -40,6 +41,8 @@ pub const FIGURES: &str = "figures";
 /// What a node under load is given besides its key.
 #[derive(Clone, Default)]
 pub struct NodeSettings {
+    /// What it does; everything when nothing is said.
+    pub roles: Roles,
     /// The backend. A node in a process of its own is given it in its environment, see
     /// [`Infrastructure::variables`](crate::environment::Infrastructure::variables).
     pub environment: EnvironmentOptions,
@@ -94,31 +97,34 @@ pub struct BareNode {
 
 impl BareNode {
     /// Starts one on a free port of loopback.
-    pub async fn start(token_key: TokenKey, settings: NodeSettings) -> Result<Self, LoadError> {
-        let NodeSettings { environment, media, search, limits: set, variables: _ } = settings;
-        let clock = Clock::default();
-        let mut limits = Limits::default();
-        for (name, value) in set {
-            limits.set(name, value).map_err(|error| LoadError::Server(error.to_string()))?;
-        }
-        let environment =
-            Environment::start(environment, &clock).await.map_err(|error| LoadError::Server(error.to_string()))?;
-        let backend =
-            environment.backend().cloned().ok_or_else(|| LoadError::Server("the backend has ended".to_owned()))?;
-        let node = Node::start(NodeOptions {
-            name: "node-1".to_owned(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            backend,
-            clients: Clients::at(media, search).map_err(|error| LoadError::Server(error.to_string()))?,
-            clock,
-            probe: Probe::off(),
-            token_key,
-            limits,
-            roles: Roles::default(),
+    pub fn start(token_key: TokenKey, settings: NodeSettings) -> BoxFuture<'static, Result<Self, LoadError>> {
+        Box::pin(async move {
+            let NodeSettings { roles, environment, media, search, limits: set, variables: _ } = settings;
+            let clock = Clock::default();
+            let mut limits = Limits::default();
+            for (name, value) in set {
+                limits.set(name, value).map_err(|error| LoadError::Server(error.to_string()))?;
+            }
+            let environment =
+                Environment::start(environment, &clock).await.map_err(|error| LoadError::Server(error.to_string()))?;
+            let backend =
+                environment.backend().cloned().ok_or_else(|| LoadError::Server("the backend has ended".to_owned()))?;
+            let node = Node::start(NodeOptions {
+                // Unlike any other on the same log, which may be in a process of its own.
+                name: format!("node-{}", std::process::id()),
+                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                backend,
+                clients: Clients::at(media, search).map_err(|error| LoadError::Server(error.to_string()))?,
+                clock,
+                probe: Probe::off(),
+                token_key,
+                limits,
+                roles,
+            })
+            .await
+            .map_err(|error| LoadError::Server(error.to_string()))?;
+            Ok(Self { node, environment })
         })
-        .await
-        .map_err(|error| LoadError::Server(error.to_string()))?;
-        Ok(Self { node, environment })
     }
 
     /// Where it listens.
@@ -161,7 +167,7 @@ pub enum Server {
     /// A process of its own, which ends with this one.
     Process {
         /// The process.
-        child: Child,
+        child: Box<Child>,
         /// Kept open: its end is the process's end. Takes the word [`FIGURES`].
         stdin: ChildStdin,
         /// What it answers.
@@ -187,42 +193,54 @@ pub enum Server {
 
 impl Server {
     /// Starts `program node` and waits until it takes connections.
-    pub async fn process(program: &Path, token_key: &TokenKey, settings: &NodeSettings) -> Result<Self, LoadError> {
-        let mut command = Command::new(program);
-        command.arg("node");
-        // What this process was given in its environment is not what the node is to run on.
-        for name in Settings::VARIABLES {
-            command.env_remove(name);
-        }
-        if settings.variables.is_empty() {
-            command.env("ACKSCOPE_BACKEND", "embedded");
-        }
-        command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
-        for (flag, address) in [("--media", &settings.media), ("--search", &settings.search)] {
-            if let Some(address) = address {
-                command.args([flag, address]);
+    pub fn process<'a>(
+        program: &'a Path,
+        token_key: &'a TokenKey,
+        settings: &'a NodeSettings,
+    ) -> BoxFuture<'a, Result<Self, LoadError>> {
+        Box::pin(async move {
+            let mut command = Command::new(program);
+            command.arg("node");
+            // What this process was given in its environment is not what the node is to run on.
+            for name in Settings::VARIABLES {
+                command.env_remove(name);
             }
-        }
-        for (name, value) in &settings.limits {
-            command.args(["--limit", &format!("{name}={value}")]);
-        }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(LoadError::machine("the server could not be started"))?;
-        let missing = || LoadError::Server("it has no standard input and output".to_owned());
-        let (mut stdin, stdout) = (child.stdin.take().ok_or_else(missing)?, child.stdout.take().ok_or_else(missing)?);
-        let mut line = String::new();
-        for byte in token_key.as_bytes() {
-            put(&mut line, format_args!("{byte:02x}"));
-        }
-        line.push('\n');
-        stdin.write_all(line.as_bytes()).await.map_err(LoadError::machine("the server did not take its key"))?;
-        let mut stdout = BufReader::new(stdout);
-        let ReadyLine { chat } = ready_line(&mut stdout).await?;
-        Ok(Self::Process { child, stdin, stdout, chat_url: chat })
+            if settings.variables.is_empty() {
+                command.env("ACKSCOPE_BACKEND", "embedded");
+            }
+            command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
+            for (flag, is_set) in [("--no-socket", settings.roles.socket), ("--no-consumer", settings.roles.consumer)] {
+                if !is_set {
+                    command.arg(flag);
+                }
+            }
+            for (flag, address) in [("--media", &settings.media), ("--search", &settings.search)] {
+                if let Some(address) = address {
+                    command.args([flag, address]);
+                }
+            }
+            for (name, value) in &settings.limits {
+                command.args(["--limit", &format!("{name}={value}")]);
+            }
+            let mut child = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .map_err(LoadError::machine("the server could not be started"))?;
+            let missing = || LoadError::Server("it has no standard input and output".to_owned());
+            let (mut stdin, stdout) =
+                (child.stdin.take().ok_or_else(missing)?, child.stdout.take().ok_or_else(missing)?);
+            let mut line = String::new();
+            for byte in token_key.as_bytes() {
+                put(&mut line, format_args!("{byte:02x}"));
+            }
+            line.push('\n');
+            stdin.write_all(line.as_bytes()).await.map_err(LoadError::machine("the server did not take its key"))?;
+            let mut stdout = BufReader::new(stdout);
+            let ReadyLine { chat } = ready_line(&mut stdout).await?;
+            Ok(Self::Process { child: Box::new(child), stdin, stdout, chat_url: chat })
+        })
     }
 
     /// Starts a node on threads of its own. Blocks until it takes connections: not from within a runtime.
@@ -244,6 +262,36 @@ impl Server {
     pub fn chat_url(&self) -> &str {
         match self {
             Self::Process { chat_url, .. } | Self::Threads { chat_url, .. } | Self::Elsewhere { chat_url } => chat_url,
+        }
+    }
+
+    /// The number of its process, for one of its own.
+    pub fn process_id(&self) -> Option<u32> {
+        match self {
+            Self::Process { child, .. } => child.id(),
+            Self::Threads { .. } | Self::Elsewhere { .. } => None,
+        }
+    }
+
+    /// Ends a process of its own with SIGKILL.
+    pub async fn kill(&mut self) -> Result<(), LoadError> {
+        match self {
+            Self::Process { child, .. } => {
+                child.kill().await.map_err(LoadError::machine("the server could not be killed"))
+            }
+            Self::Threads { .. } | Self::Elsewhere { .. } => {
+                Err(LoadError::Plan("only a server in a process of its own can be killed".to_owned()))
+            }
+        }
+    }
+
+    /// Waits until a process of its own has ended by itself.
+    pub async fn ended(&mut self) -> Result<(), LoadError> {
+        match self {
+            Self::Process { child, .. } => {
+                child.wait().await.map(drop).map_err(LoadError::machine("the server's end could not be seen"))
+            }
+            Self::Threads { .. } | Self::Elsewhere { .. } => Ok(()),
         }
     }
 

@@ -9,13 +9,12 @@ use ackscope_protocol::error::WireError;
 use ackscope_protocol::ids::IdError;
 use ackscope_protocol::wire::{self, Answer, Request};
 use ackscope_protocol::{MediaId, UserId};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use super::ask::{self, Ask};
+use super::ask::Ask;
 use crate::environment::EnvironmentOptions;
-use crate::users::{SimulatedUser, UserError};
+use crate::users::{SimulatedUser, UploadError, UserError, upload_picture};
 use crate::world::{World, WorldError, WorldOptions};
 
 /// The owner of every group and channel.
@@ -39,13 +38,6 @@ pub const NEWCOMER: &str = "nora";
 const CAST: [&str; 8] = [OWNER, ADMIN, OTHER_ADMIN, MEMBER, REMOVED, STRANGER, OBSERVER, NEWCOMER];
 /// Longest wait for everything to come to rest.
 const QUIET_LIMIT: Duration = Duration::from_mins(1);
-/// Longest wait for the simulated media service.
-const UPLOAD_LIMIT: Duration = Duration::from_secs(10);
-/// A PNG of one pixel.
-const PICTURE: &[u8] = &[
-    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 6,
-    0, 0, 0, 0x1f, 0x15, 0xc4, 0x89,
-];
 
 /// Why a cell could not be played.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +68,7 @@ pub enum Failure {
     #[error("not an id: {0}")]
     Id(#[from] IdError),
     /// A file did not get to the media service.
-    #[error("the picture was not uploaded: {0}")]
+    #[error("{0}")]
     Upload(String),
 }
 
@@ -102,21 +94,23 @@ pub fn limits() -> Limits {
 
 impl Stage {
     /// Starts a world and connects the cast.
-    pub async fn start(environment: EnvironmentOptions) -> Result<Self, WorldError> {
-        let options = WorldOptions { environment, limits: limits(), ..WorldOptions::default() };
-        let stage = Self { world: World::start(options).await?, pals: AtomicU32::new(0) };
-        for name in CAST {
-            if let Err(error) = stage.user(name).await {
-                stage.world.shutdown().await;
-                return Err(match error {
-                    Failure::World(error) => error,
-                    Failure::User(error) => error.into(),
-                    // Not reachable: the names above are ids, and nothing else is asked here.
-                    _ => WorldError::Ended,
-                });
+    pub fn start(environment: EnvironmentOptions) -> BoxFuture<'static, Result<Self, WorldError>> {
+        Box::pin(async move {
+            let options = WorldOptions { environment, limits: limits(), ..WorldOptions::default() };
+            let stage = Self { world: World::start(options).await?, pals: AtomicU32::new(0) };
+            for name in CAST {
+                if let Err(error) = stage.user(name).await {
+                    stage.world.shutdown().await;
+                    return Err(match error {
+                        Failure::World(error) => error,
+                        Failure::User(error) => error.into(),
+                        // Not reachable: the names above are ids, and nothing else is asked here.
+                        _ => WorldError::Ended,
+                    });
+                }
             }
-        }
-        Ok(stage)
+            Ok(stage)
+        })
     }
 
     /// The world.
@@ -136,15 +130,22 @@ impl Stage {
     }
 
     /// Asks and gives the answer's `data`, or the refusal.
-    pub async fn ask(&self, user: &SimulatedUser, ask: &Ask) -> Result<Result<Value, WireError>, Failure> {
-        let answer = user.request_raw(&ask.event, ask.payload.clone()).await?;
-        let unreadable = |problem| Failure::Unreadable { event: ask.event.clone(), problem };
-        let answer: Answer<Value> = serde_json::from_value(answer).map_err(|error| unreadable(error.to_string()))?;
-        let outcome: Result<Value, WireError> = answer.into();
-        if let Ok(data) = &outcome {
-            reads(&ask.event, data).map_err(unreadable)?;
-        }
-        Ok(outcome)
+    pub fn ask<'a>(
+        &'a self,
+        user: &'a SimulatedUser,
+        ask: &'a Ask,
+    ) -> BoxFuture<'a, Result<Result<Value, WireError>, Failure>> {
+        Box::pin(async move {
+            let answer = user.request_raw(&ask.event, ask.payload.clone()).await?;
+            let unreadable = |problem| Failure::Unreadable { event: ask.event.clone(), problem };
+            let answer: Answer<Value> =
+                serde_json::from_value(answer).map_err(|error| unreadable(error.to_string()))?;
+            let outcome: Result<Value, WireError> = answer.into();
+            if let Ok(data) = &outcome {
+                reads(&ask.event, data).map_err(unreadable)?;
+            }
+            Ok(outcome)
+        })
     }
 
     /// Asks for something that has to be carried out.
@@ -154,16 +155,16 @@ impl Stage {
     }
 
     /// Uploads a picture.
-    pub async fn upload(&self, user: &SimulatedUser) -> Result<MediaId, Failure> {
-        let ask = ask::upload_url(PICTURE.len() as u64);
-        let data = self.must(user, &ask).await?;
-        let answer: wire::UploadUrlAnswer = read(&ask.event, &data)?;
-        let putting = put(&answer.url, "image/png", PICTURE);
-        match tokio::time::timeout(UPLOAD_LIMIT, putting).await {
-            Ok(Ok(())) => Ok(answer.media_id),
-            Ok(Err(problem)) => Err(Failure::Upload(problem)),
-            Err(_) => Err(Failure::Upload(format!("{} does not answer", answer.url))),
-        }
+    pub fn upload<'a>(&'a self, user: &'a SimulatedUser) -> BoxFuture<'a, Result<MediaId, Failure>> {
+        Box::pin(async move {
+            match upload_picture(user, None).await {
+                Ok(answer) => {
+                    answer.map_err(|error| Failure::Refused { event: wire::UploadUrl::EVENT.to_owned(), error })
+                }
+                Err(UploadError::User(error)) => Err(error.into()),
+                Err(error) => Err(Failure::Upload(error.to_string())),
+            }
+        })
     }
 
     /// Waits until nothing moves and nothing waits to be put into the log.
@@ -183,8 +184,10 @@ impl Stage {
     }
 
     /// Ends the world.
-    pub async fn end(self) {
-        self.world.shutdown().await;
+    pub fn end(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.world.shutdown().await;
+        })
     }
 }
 
@@ -230,29 +233,6 @@ fn reads(event: &str, data: &Value) -> Result<(), String> {
         SearchQuery,
         Sync
     )
-}
-
-/// Puts bytes at an `http` address.
-async fn put(url: &str, content_type: &str, bytes: &[u8]) -> Result<(), String> {
-    let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} is not an http address"))?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let exchange = async {
-        let mut stream = TcpStream::connect(host).await?;
-        let length = bytes.len();
-        let head = format!(
-            "PUT /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {length}\r\nConnection: close\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(bytes).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = exchange.await.map_err(|error| format!("{url}: {error}"))?;
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.split_whitespace().nth(1).unwrap_or_default();
-    if status.starts_with('2') { Ok(()) } else { Err(format!("{url} answers with status {status}")) }
 }
 
 #[cfg(test)]

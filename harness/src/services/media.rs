@@ -29,6 +29,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use hmac::{Hmac, Mac as _};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -161,26 +162,28 @@ type Service = State<Arc<Shared>>;
 
 impl MediaService {
     /// Starts it on a free port of loopback.
-    pub async fn start(options: MediaOptions) -> Result<Self, ServiceError> {
-        let file = options.folder.as_ref().map(|folder| folder.join("media.sqlite"));
-        let database = Database::open(file.as_deref(), SCHEMA_VERSION, SCHEMA).await?;
-        let listening = Listening::start().await?;
-        let seed = options.seed;
-        let shared = Arc::new(Shared {
-            options,
-            database: database.clone(),
-            signer: Signer::new(),
-            url: listening.url(),
-            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
-        });
-        let app = Router::new()
-            .route("/media", post(announce))
-            .route("/media/check", post(check))
-            .route("/media/{media_id}", get(metadata).delete(delete))
-            .route("/media/{media_id}/download_url", post(download_url))
-            .route("/bytes/{media_id}", put(upload).get(download))
-            .with_state(shared);
-        Ok(Self { server: listening.serve(app, seed), database })
+    pub fn start(options: MediaOptions) -> BoxFuture<'static, Result<Self, ServiceError>> {
+        Box::pin(async move {
+            let file = options.folder.as_ref().map(|folder| folder.join("media.sqlite"));
+            let database = Database::open(file.as_deref(), SCHEMA_VERSION, SCHEMA).await?;
+            let listening = Listening::start().await?;
+            let seed = options.seed;
+            let shared = Arc::new(Shared {
+                options,
+                database: database.clone(),
+                signer: Signer::new(),
+                url: listening.url(),
+                transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            });
+            let app = Router::new()
+                .route("/media", post(announce))
+                .route("/media/check", post(check))
+                .route("/media/{media_id}", get(metadata).delete(delete))
+                .route("/media/{media_id}/download_url", post(download_url))
+                .route("/bytes/{media_id}", put(upload).get(download))
+                .with_state(shared);
+            Ok(Self { server: listening.serve(app, seed), database })
+        })
     }
 
     /// Its address, as a client wants it.
@@ -221,8 +224,10 @@ impl MediaService {
     }
 
     /// Answers what is under way and ends.
-    pub async fn shutdown(self) {
-        self.server.shutdown().await;
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.server.shutdown().await;
+        })
     }
 }
 

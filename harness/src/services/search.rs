@@ -21,6 +21,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use futures_util::future::BoxFuture;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 use serde::Deserialize;
@@ -96,11 +97,14 @@ pub struct SearchService {
 
 impl SearchService {
     /// Starts it on a free port of loopback.
-    pub async fn start(options: SearchOptions) -> Result<Self, ServiceError> {
-        let database = Database::open(options.file.as_deref(), SCHEMA_VERSION, SCHEMA).await?;
-        let app = Router::new().route("/index", post(index)).route("/query", post(query)).with_state(database.clone());
-        let server = Listening::start().await?.serve(app, options.seed);
-        Ok(Self { server, database })
+    pub fn start(options: SearchOptions) -> BoxFuture<'static, Result<Self, ServiceError>> {
+        Box::pin(async move {
+            let database = Database::open(options.file.as_deref(), SCHEMA_VERSION, SCHEMA).await?;
+            let app =
+                Router::new().route("/index", post(index)).route("/query", post(query)).with_state(database.clone());
+            let server = Listening::start().await?.serve(app, options.seed);
+            Ok(Self { server, database })
+        })
     }
 
     /// Its address, as a client wants it.
@@ -153,8 +157,10 @@ impl SearchService {
     }
 
     /// Answers what is under way and ends.
-    pub async fn shutdown(self) {
-        self.server.shutdown().await;
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.server.shutdown().await;
+        })
     }
 }
 

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use ackscope_core::token::TokenKey;
 use ackscope_harness::environment::ServerAddresses;
+use ackscope_harness::latency::{Measure, Percentile};
 use ackscope_harness::load::generator::{Generator, RoundPlan};
+use ackscope_harness::load::round::RoundReport;
 use ackscope_harness::load::schedule::Arrivals;
+use ackscope_harness::report::{micros, put};
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join_all;
 use mongodb::bson::{Document, doc};
@@ -86,6 +89,7 @@ pub(super) async fn measure(args: &ServersArgs, is_json: bool) -> Outcome {
         return Ok(verdict(&report));
     }
     out::text(&format!("\n{}\n", round_text(&report, CROWD, described)));
+    out::text(&stages_text(&report));
     out::text(&limit_text(&limit));
     out::line(&format!(
         "\nThe servers alone, records of {RECORD_BYTES} bytes, messages a second\n\
@@ -97,6 +101,24 @@ pub(super) async fn measure(args: &ServersArgs, is_json: bool) -> Outcome {
     let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
     out::line(&format!("the path's limit beside that  {ratio:>8}   aim ≥ 0.50"));
     Ok(verdict(&report))
+}
+
+/// Where the time of a message goes, by the medians of the fixed rate.
+fn stages_text(report: &RoundReport) -> String {
+    let p50 = |measure: Measure| report.latencies.get(measure).at(Percentile::P50);
+    let between = |from: Measure, to: Measure| Some(p50(to)?.saturating_sub(p50(from)?));
+    let mut text = String::from("Where time goes (differences of medians)\n");
+    for (stage, us) in [
+        ("read from the connection, answered `pending`", p50(Measure::Pending)),
+        ("checked against cache and store, accepted by Kafka", between(Measure::Pending, Measure::Delivered)),
+        ("read from Kafka and written to every recipient", between(Measure::Delivered, Measure::Received)),
+        ("consumed, stored in MongoDB, confirmed through Kafka", between(Measure::Delivered, Measure::Persisted)),
+    ] {
+        let time = us.map_or_else(|| "-".to_owned(), micros);
+        put(&mut text, format_args!("  {stage:<54}{time:>10}\n"));
+    }
+    text.push('\n');
+    text
 }
 
 /// What the servers can do with nothing of ours between them.

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::container::LogOutput;
 use testcontainers::bollard::errors::Error as DockerError;
@@ -109,26 +110,28 @@ pub enum DockerProblem {
 }
 
 /// Whether Docker can be used, within 2 s.
-pub async fn docker_status() -> DockerStatus {
-    let asked = on_docker_threads(async {
-        let asking = async {
-            let docker = negotiated().await?;
-            let version = docker.version().await.map_err(|error| problem(&error))?;
-            let info = docker.info().await.map_err(|error| problem(&error))?;
-            let options = info.security_options.unwrap_or_default();
-            Ok(DockerStatus::Ready {
-                version: version.version.unwrap_or_else(|| "of unknown version".to_owned()),
-                rootless: options.iter().any(|option| option.contains("rootless")),
-            })
-        };
-        let silent = || Err(DockerProblem::Silent { socket: place(), limit: STATUS_LIMIT });
-        tokio::time::timeout(STATUS_LIMIT, asking).await.unwrap_or_else(|_| silent())
-    });
-    match asked.await {
-        Ok(Ok(status)) => status,
-        Ok(Err(problem)) => DockerStatus::Not(problem),
-        Err(error) => DockerStatus::Not(DockerProblem::Unusable { socket: place(), reason: error.to_string() }),
-    }
+pub fn docker_status() -> BoxFuture<'static, DockerStatus> {
+    Box::pin(async move {
+        let asked = on_docker_threads(async {
+            let asking = async {
+                let docker = negotiated().await?;
+                let version = docker.version().await.map_err(|error| problem(&error))?;
+                let info = docker.info().await.map_err(|error| problem(&error))?;
+                let options = info.security_options.unwrap_or_default();
+                Ok(DockerStatus::Ready {
+                    version: version.version.unwrap_or_else(|| "of unknown version".to_owned()),
+                    rootless: options.iter().any(|option| option.contains("rootless")),
+                })
+            };
+            let silent = || Err(DockerProblem::Silent { socket: place(), limit: STATUS_LIMIT });
+            tokio::time::timeout(STATUS_LIMIT, asking).await.unwrap_or_else(|_| silent())
+        });
+        match asked.await {
+            Ok(Ok(status)) => status,
+            Ok(Err(problem)) => DockerStatus::Not(problem),
+            Err(error) => DockerStatus::Not(DockerProblem::Unusable { socket: place(), reason: error.to_string() }),
+        }
+    })
 }
 
 /// The threads that talk to Docker. They are the process's own and not those of the caller's runtime: containers

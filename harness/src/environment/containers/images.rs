@@ -1,6 +1,7 @@
 //! Which images the servers are started from.
 
 use super::{Server, docker};
+use futures_util::future::BoxFuture;
 
 /// An image, as Docker names it: `mongo:8`, `registry.example:5000/team/redis@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,19 +142,21 @@ impl Default for ContainerImages {
 
 impl ContainerImages {
     /// Those that Docker does not have yet.
-    pub async fn missing(&self) -> Vec<String> {
-        let images = self.clone();
-        let looking = docker::on_docker_threads(async move {
-            let Ok(docker) = docker::connect().await else { return images.all() };
-            let mut missing = Vec::new();
-            for image in images.all() {
-                if docker.inspect_image(&image).await.is_err() {
-                    missing.push(image);
+    pub fn missing(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            let images = self.clone();
+            let looking = docker::on_docker_threads(async move {
+                let Ok(docker) = docker::connect().await else { return images.all() };
+                let mut missing = Vec::new();
+                for image in images.all() {
+                    if docker.inspect_image(&image).await.is_err() {
+                        missing.push(image);
+                    }
                 }
-            }
-            missing
-        });
-        looking.await.unwrap_or_else(|_| self.all())
+                missing
+            });
+            looking.await.unwrap_or_else(|_| self.all())
+        })
     }
 
     fn all(&self) -> Vec<String> {

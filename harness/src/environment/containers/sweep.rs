@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::BoxFuture;
 use futures_util::future::join_all;
 use testcontainers::bollard::Docker;
 
@@ -33,12 +34,14 @@ impl std::fmt::Display for Swept {
 
 /// Removes the containers of this user's runs whose process is gone, with their volumes. Kept ones stay, and so does
 /// everything that belongs to a living process, another user or another program.
-pub async fn sweep() -> Result<Swept, ContainersError> {
-    docker::on_docker_threads(async {
-        let docker = docker::connect().await?;
-        sweep_place(&docker, &Place::of_this_user()?).await
+pub fn sweep() -> BoxFuture<'static, Result<Swept, ContainersError>> {
+    Box::pin(async move {
+        docker::on_docker_threads(async {
+            let docker = docker::connect().await?;
+            sweep_place(&docker, &Place::of_this_user()?).await
+        })
+        .await?
     })
-    .await?
 }
 
 pub(super) async fn sweep_place(docker: &Docker, place: &Place) -> Result<Swept, ContainersError> {
@@ -61,14 +64,16 @@ pub(super) async fn sweep_place(docker: &Docker, place: &Place) -> Result<Swept,
 }
 
 /// Ends the containers that `keep` left running. Gives their number.
-pub async fn remove_kept() -> Result<usize, ContainersError> {
-    docker::on_docker_threads(async {
-        let docker = docker::connect().await?;
-        let place = Place::of_this_user()?;
-        let _lock = place.kept_lock().await?;
-        remove_labelled(&docker, &[place.label(), KEPT.to_owned()]).await
+pub fn remove_kept() -> BoxFuture<'static, Result<usize, ContainersError>> {
+    Box::pin(async move {
+        docker::on_docker_threads(async {
+            let docker = docker::connect().await?;
+            let place = Place::of_this_user()?;
+            let _lock = place.kept_lock().await?;
+            remove_labelled(&docker, &[place.label(), KEPT.to_owned()]).await
+        })
+        .await?
     })
-    .await?
 }
 
 /// Removes the containers that carry all of these labels. Gives their number.
