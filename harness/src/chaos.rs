@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::audit::{Audit, Finding, FindingKind, audit_history};
 use crate::environment::EnvironmentOptions;
+use crate::faults::Schedule;
 use crate::history::History;
 use crate::latency::Latencies;
 use crate::scenario::outcome::RunReport;
@@ -286,35 +287,30 @@ async fn break_things(
     poisoned: &AtomicU64,
 ) -> Result<BTreeMap<String, u64>, WorldError> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut due: Vec<(Instant, Dependency)> = Vec::new();
-    let mut next = Instant::now();
-    loop {
-        let first = due.iter().map(|(at, _)| *at).min().map_or(next, |at| at.min(next));
-        if first >= deadline {
-            return Ok(counts);
+    let schedule = Schedule::default();
+    let breaking = async {
+        let mut next = Instant::now();
+        while next < deadline {
+            tokio::time::sleep_until(next.into()).await;
+            let (on, fault) = draw(&mut rng);
+            let lasts = Duration::from_millis(rng.u64(FAULT_LASTS_MS));
+            next = Instant::now() + Duration::from_millis(rng.u64(FAULT_PAUSE_MS));
+            if let Fault::Poison { count } = fault {
+                poisoned.fetch_add(count, Ordering::Relaxed);
+            }
+            schedule.set(world, on, fault, Some(lasts)).await?;
+            *counts.entry(format!("{on} {}", fault.kind())).or_default() += 1;
         }
-        tokio::time::sleep_until(first.into()).await;
-        let now = Instant::now();
-        let over: Vec<Dependency> = due.iter().filter(|(at, _)| *at <= now).map(|(_, on)| *on).collect();
-        due.retain(|(at, _)| *at > now);
-        for on in over {
-            world.heal(on).await?;
-        }
-        if next > now {
-            continue;
-        }
-        let (on, fault) = draw(&mut rng);
-        let lasts = Duration::from_millis(rng.u64(FAULT_LASTS_MS));
-        next = now + Duration::from_millis(rng.u64(FAULT_PAUSE_MS));
-        if let Fault::Poison { count } = fault {
-            poisoned.fetch_add(count, Ordering::Relaxed);
-        }
-        world.set_fault(on, fault).await?;
-        *counts.entry(format!("{on} {}", fault.kind())).or_default() += 1;
-        if !fault.kind().is_once() {
-            due.retain(|(_, other)| *other != on);
-            due.push((Instant::now() + lasts, on));
-        }
+        Ok(())
+    };
+    let broken: Result<(), WorldError> = tokio::select! {
+        broken = breaking => broken,
+        never = schedule.run(world) => match never {},
+    };
+    broken?;
+    match schedule.failure() {
+        Some((_, error)) => Err(error),
+        None => Ok(counts),
     }
 }
 

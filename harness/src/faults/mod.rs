@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `switch` | what is wrong with one dependency, and what that does to one request |
 //! | `stores` | stores and a cache behind switches |
+//! | `schedule` | faults that end by themselves after a time |
 //! | `log` | an event log behind a switch, and consumers that crash, pause and read twice |
 //!
 //! Faults of MongoDB, Redis and Kafka are played at the backend's traits, so that they are the same on the embedded
@@ -13,6 +14,7 @@
 //! switches of their own. What reads a run's stores to judge it never meets a fault.
 
 mod log;
+mod schedule;
 mod stores;
 mod switch;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use self::log::{FaultyLog, Members, Mishap};
+pub(crate) use self::schedule::Schedule;
 use self::stores::{FaultyCache, FaultyStore};
 use self::switch::Switch;
 use crate::environment::containers::{Containers, ContainersError, Server};

@@ -1,17 +1,12 @@
 //! The steps `fault` and `heal`: their fields, what is wrong with them, and what they do.
 
-use std::time::{Duration, Instant};
-
-use ackscope_protocol::faults::{Dependency, Fault, FaultKind, defaults, is_possible, kinds_on};
-use parking_lot::Mutex;
+use ackscope_protocol::faults::{Fault, FaultKind, defaults, is_possible, kinds_on};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::Notify;
 
 use super::file::{At, words};
 use super::period::{Period, short};
 use super::problem::Problem;
-use crate::world::{World, WorldError};
 
 /// `fault`: something breaks, until it is healed. A second fault of the same dependency takes the place of the first.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -60,6 +55,11 @@ impl FaultStep {
         }
     }
 
+    /// After which time it is healed, if that is said.
+    pub(super) fn lasts(&self) -> Option<std::time::Duration> {
+        self.lasts.as_ref().map(|lasts| lasts.0)
+    }
+
     /// What is wrong with it.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -102,78 +102,4 @@ impl FaultStep {
 /// One line for `heal`.
 pub(super) fn heal_title(healed: words::Healed) -> String {
     healed.0.map_or_else(|| "every fault is healed, and everything answers".to_owned(), |on| format!("{on} is healed"))
-}
-
-/// Faults that are to end by themselves, and what came of it.
-#[derive(Debug, Default)]
-pub(super) struct Schedule {
-    due: Mutex<Vec<(Instant, Dependency)>>,
-    changed: Notify,
-    failed: Mutex<Option<String>>,
-}
-
-impl Schedule {
-    /// Sets the fault of a step.
-    pub(super) async fn set(&self, world: &World, step: &FaultStep) -> Result<(), WorldError> {
-        let on = step.target.0;
-        if !step.kind.0.is_once() {
-            self.forget(Some(on));
-        }
-        world.set_fault(on, step.fault()).await?;
-        if let Some(lasts) = &step.lasts {
-            self.due.lock().push((Instant::now() + lasts.0, on));
-            self.changed.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Ends one fault, or all of them.
-    pub(super) async fn heal(&self, world: &World, healed: words::Healed) -> Result<(), WorldError> {
-        self.forget(healed.0);
-        match healed.0 {
-            Some(on) => world.heal(on).await,
-            None => world.reset_faults().await.map(drop),
-        }
-    }
-
-    fn forget(&self, on: Option<Dependency>) {
-        self.due.lock().retain(|(_, due)| on.is_some_and(|on| *due != on));
-    }
-
-    /// Heals what is due, for good. Runs beside the steps.
-    pub(super) async fn run(&self, world: &World) -> std::convert::Infallible {
-        loop {
-            let next = self.due.lock().iter().min_by_key(|(at, _)| *at).copied();
-            let Some((at, on)) = next else {
-                self.changed.notified().await;
-                continue;
-            };
-            tokio::select! {
-                () = tokio::time::sleep_until(at.into()) => {
-                    let healed = world.heal(on).await;
-                    // Only now: dropped on the way it is done again beside the next step.
-                    self.due.lock().retain(|due| *due != (at, on));
-                    if let Err(error) = healed {
-                        self.failed.lock().get_or_insert(format!("{on} could not be healed: {error}"));
-                    }
-                }
-                () = self.changed.notified() => {}
-            }
-        }
-    }
-
-    /// Ends everything that is still wrong, at the end of the steps; what did not heal.
-    pub(super) async fn end(&self, world: &World) -> Result<Option<Duration>, String> {
-        self.forget(None);
-        if let Some(failed) = self.failed.lock().take() {
-            return Err(failed);
-        }
-        let active = world.faults().map_err(|error| error.to_string())?.active();
-        if active.is_empty() {
-            return Ok(None);
-        }
-        let started = Instant::now();
-        world.reset_faults().await.map_err(|error| error.to_string())?;
-        Ok(Some(started.elapsed()))
-    }
 }

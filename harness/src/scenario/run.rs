@@ -24,13 +24,13 @@ use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 
 use super::Scenario;
-use super::fault::Schedule;
 use super::file::words::{Code, Name, User};
 use super::file::{At, Repeat, Step};
 use super::outcome::{RunReport, StepOutcome, StepResult};
 use super::period::{Period, short};
 use super::title::title;
 use crate::audit::{Audit, audit_history};
+use crate::faults::Schedule;
 use crate::history::History;
 use crate::latency::{Latencies, check_budgets};
 use crate::stored;
@@ -122,8 +122,8 @@ pub async fn run(
 async fn heal(world: &World, schedule: &Schedule, report: &mut RunReport, on_step: &mut impl FnMut(&StepResult)) {
     let started = Instant::now();
     let outcome = match schedule.end(world).await {
-        Ok(None) => return,
-        Ok(Some(_)) => StepOutcome::Passed,
+        Ok(false) => return,
+        Ok(true) => StepOutcome::Passed,
         Err(found) => StepOutcome::Failed { expected: "everything to answer again".to_owned(), found },
     };
     ending_step(report, "every fault is healed", outcome, started, on_step);
@@ -449,12 +449,14 @@ impl<'w> Player<'w> {
                 .reconnect(user)
                 .await
                 .map_err(|error| Trouble::failed(format!("{} to come back", user.as_str()), error.to_string())),
-            Step::Fault(fault) => match self.schedule.set(self.world, fault).await {
-                Ok(()) => Ok(()),
-                Err(error) => Err(inconclusive(&error)),
-            },
+            Step::Fault(fault) => {
+                match self.schedule.set(self.world, fault.target.0, fault.fault(), fault.lasts()).await {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(inconclusive(&error)),
+                }
+            }
             Step::Heal(healed) => {
-                let done = self.schedule.heal(self.world, healed.value).await;
+                let done = self.schedule.heal(self.world, healed.value.0).await;
                 done.map_err(|error| Trouble::failed("everything to answer again", error.to_string()))
             }
             Step::Advance(by) => {
