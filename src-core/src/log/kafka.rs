@@ -222,18 +222,69 @@ struct Inner {
     names: Names,
     registry: Arc<Registry>,
     readers: Option<Arc<Readers>>,
-    /// One after the other: a client that failed for good is replaced.
-    producer: Arc<RwLock<Option<Producer>>>,
+    producer: Arc<Publisher>,
     /// Names of groups that were used, as they are at the brokers.
     groups: Mutex<BTreeSet<String>>,
     stop: Arc<AtomicBool>,
+}
+
+/// The producer, and how to make another one: a client that failed for good is replaced.
+struct Publisher {
+    options: KafkaOptions,
+    address: Address,
+    names: Names,
+    registry: Arc<Registry>,
+    current: RwLock<Option<Producer>>,
+}
+
+impl Publisher {
+    fn start(&self) -> Result<(), KafkaError> {
+        let started = Producer::start(&self.address, &self.options, &self.names, &self.registry)?;
+        *self.current.write() = Some(started);
+        Ok(())
+    }
+
+    /// Replaces the producer if it is one of these.
+    fn renew(&self, is_spent: impl Fn(&Producer) -> bool) -> Result<(), KafkaError> {
+        let mut current = self.current.write();
+        // Another thread may have done it meanwhile.
+        if current.as_ref().is_some_and(is_spent) {
+            tracing::warn!("the producer cannot be used any more; another one takes its place");
+            *current = Some(Producer::start(&self.address, &self.options, &self.names, &self.registry)?);
+        }
+        Ok(())
+    }
+
+    /// Looks whether brokers that were gone are back. `are_there` asks somebody else.
+    fn look(&self, are_there: impl FnOnce(&str) -> bool) {
+        let is_down = |producer: &Producer| producer.health().down_for().is_some();
+        let Some(client) = self.current.read().as_ref().filter(|it| is_down(it)).and_then(Producer::client) else {
+            return;
+        };
+        let topic = self.names.topic(Topic::MessageSent);
+        // A client that has nothing to send does not connect again by itself.
+        if client.client().fetch_metadata(Some(&topic), PROBE_LIMIT).is_ok() {
+            if let Some(producer) = &*self.current.read() {
+                producer.health().is_up();
+            }
+            return;
+        }
+        // Nothing it still holds may come after what another one sends.
+        let is_spent = |producer: &Producer| producer.health().is_given_up() && producer.is_idle();
+        if self.current.read().as_ref().is_some_and(is_spent)
+            && are_there(&topic)
+            && let Err(error) = self.renew(is_spent)
+        {
+            tracing::warn!(%error, "no other producer could be made");
+        }
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // In this order, so that the watch holds the last handles: ending a client takes a moment.
         self.readers.take();
-        self.producer.write().take();
+        self.producer.current.write().take();
         self.stop.store(true, Ordering::Release);
     }
 }
@@ -251,13 +302,20 @@ impl KafkaLog {
             let (names, registry) = (Names::new(&options.topic_prefix), Arc::new(Registry::default()));
             let start_error = |error: KafkaError| KafkaStartError::from_error(&error);
             let readers = Arc::new(Readers::new(&address, options, &names, &registry).map_err(start_error)?);
+            let producer = Arc::new(Publisher {
+                options: options.clone(),
+                address: address.clone(),
+                names: names.clone(),
+                registry: Arc::clone(&registry),
+                current: RwLock::default(),
+            });
             let inner = Inner {
                 options: options.clone(),
                 address,
                 names,
                 registry,
                 readers: Some(Arc::clone(&readers)),
-                producer: Arc::default(),
+                producer,
                 groups: Mutex::default(),
                 stop: Arc::default(),
             };
@@ -265,9 +323,7 @@ impl KafkaLog {
             log.watch(Arc::clone(&readers)).map_err(|error| KafkaStartError::Client(error.to_string()))?;
             log.reach(&readers).await?;
             log.ensure_topics(&readers).await?;
-            let inner = &log.inner;
-            let producer = Producer::start(&inner.address, options, &inner.names, &inner.registry);
-            *inner.producer.write() = Some(producer.map_err(start_error)?);
+            log.inner.producer.start().map_err(start_error)?;
             log.warm_up().await;
             drop(readers);
             Ok(log)
@@ -277,19 +333,10 @@ impl KafkaLog {
     /// Serves what the clients tell, and looks whether brokers that were gone are back.
     fn watch(&self, readers: Arc<Readers>) -> std::io::Result<()> {
         let (stop, producer) = (Arc::clone(&self.inner.stop), Arc::clone(&self.inner.producer));
-        let topic = self.inner.names.topic(Topic::MessageSent);
         std::thread::Builder::new().name("kafka-watch".to_owned()).spawn(move || {
             while !stop.load(Ordering::Acquire) {
                 readers.serve(WATCH_INTERVAL);
-                // A client that has nothing to send does not connect again by itself.
-                let is_down = |producer: &Producer| producer.health().down_for().is_some();
-                let probed = producer.read().as_ref().filter(|producer| is_down(producer)).and_then(Producer::client);
-                if let Some(client) = probed
-                    && client.client().fetch_metadata(Some(&topic), PROBE_LIMIT).is_ok()
-                    && let Some(producer) = &*producer.read()
-                {
-                    producer.health().is_up();
-                }
+                producer.look(|topic| readers.query().client().fetch_metadata(Some(topic), PROBE_LIMIT).is_ok());
             }
         })?;
         Ok(())
@@ -301,8 +348,9 @@ impl KafkaLog {
         let deadline = Instant::now() + limit;
         let name = self.inner.names.topic(Topic::MessageSent);
         let reached = tokio::task::spawn_blocking(move || {
-            let health = this.health();
             loop {
+                let client = this.query();
+                let health = &client.context().health;
                 let slice = deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(250));
                 if slice.is_zero() {
                     return Err(match health.last_error() {
@@ -310,7 +358,7 @@ impl KafkaLog {
                         None => KafkaStartError::Unreachable("there was no answer in time".to_owned()),
                     });
                 }
-                match this.query().client().fetch_metadata(Some(&name), slice) {
+                match client.client().fetch_metadata(Some(&name), slice) {
                     Ok(_) => return Ok(()),
                     Err(error) => match KafkaStartError::from_error(&error) {
                         KafkaStartError::Unreachable(_) => {}
@@ -342,11 +390,11 @@ impl KafkaLog {
         let look = |until_ready: bool| {
             let (readers, names, options) = (Arc::clone(readers), names.clone(), options.clone());
             let looked = tokio::task::spawn_blocking(move || {
-                let client = readers.query().client();
+                let client = readers.query();
                 if until_ready {
-                    admin::wait_until_ready(client, &names, &options)?;
+                    admin::wait_until_ready(client.client(), &names, &options)?;
                 }
-                admin::missing(client, &names, &options)
+                admin::missing(client.client(), &names, &options)
             });
             looked.map(|looked| looked.map_err(|error| KafkaStartError::Client(error.to_string()))?)
         };
@@ -366,7 +414,7 @@ impl KafkaLog {
 
     /// Lets the producer find the topics now, so that the first message does not wait for it.
     async fn warm_up(&self) {
-        let Some(client) = self.inner.producer.read().as_ref().and_then(Producer::client) else { return };
+        let Some(client) = self.inner.producer.current.read().as_ref().and_then(Producer::client) else { return };
         let (names, limit) = (self.inner.names.clone(), self.inner.options.request_timeout);
         let warm = blocking(move || {
             for topic in Topic::ALL {
@@ -419,19 +467,12 @@ impl KafkaLog {
     fn send(&self, record: &NewRecord, bytes: usize) -> Result<producer::Answer, PublishError> {
         let inner = &*self.inner;
         let closed = || PublishError::Unavailable("the log is closed".to_owned());
-        let mut current = inner.producer.read();
-        if current.as_ref().is_some_and(|producer| producer.health().is_fatal()) {
+        let is_fatal = |producer: &Producer| producer.health().is_fatal();
+        let mut current = inner.producer.current.read();
+        if current.as_ref().is_some_and(is_fatal) {
             drop(current);
-            let mut renewed = inner.producer.write();
-            // Another call may have done it meanwhile.
-            if renewed.as_ref().is_some_and(|producer| producer.health().is_fatal()) {
-                tracing::warn!("the brokers gave up on the producer; it starts anew");
-                let producer = Producer::start(&inner.address, &inner.options, &inner.names, &inner.registry)
-                    .map_err(|error| PublishError::Unavailable(error.to_string()))?;
-                *renewed = Some(producer);
-            }
-            drop(renewed);
-            current = inner.producer.read();
+            inner.producer.renew(is_fatal).map_err(|error| PublishError::Unavailable(error.to_string()))?;
+            current = inner.producer.current.read();
         }
         let producer = current.as_ref().ok_or_else(closed)?;
         // Hoarding records that nobody can take would only tell their senders later.

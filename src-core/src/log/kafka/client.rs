@@ -19,6 +19,12 @@ use super::address::Address;
 use super::statistics::{Registry, Source};
 use crate::log::{LogError, Position, Record, Topic, TopicPartition};
 
+/// How long a client has to be without brokers until another one takes its place. A broker that starts or stops may
+/// answer that there are no brokers at all; a client that is told so forgets every address and never connects again
+/// (librdkafka 2.10 and later, <https://github.com/confluentinc/librdkafka/issues/5301>). Longer than the longest pause
+/// between two attempts to connect, so that one that recovers by itself is left alone.
+pub(super) const RENEW_AFTER: Duration = Duration::from_secs(3);
+
 /// How the log's topics and groups are called at the brokers.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
@@ -151,6 +157,11 @@ impl Health {
         self.down_since.lock().map(|since| since.elapsed())
     }
 
+    /// Whether the client is likely never to come back by itself: see [`RENEW_AFTER`].
+    pub(super) fn is_given_up(&self) -> bool {
+        self.down_for().is_some_and(|down| down >= RENEW_AFTER)
+    }
+
     /// The client cannot be used any more.
     pub(super) fn is_fatal(&self) -> bool {
         self.is_fatal.load(Ordering::Acquire)
@@ -235,8 +246,8 @@ pub(super) fn code_of(error: &KafkaError) -> Option<Code> {
 pub(super) fn in_words(code: Code) -> String {
     match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::UnknownTopicId => {
-            "a topic of the log is not there any more; it is not made again, because the places in it are the numbers \
-             of messages"
+            "the brokers do not know a topic of the log; while they start that passes, otherwise it was deleted, and it \
+             is not made again, because the places in it are the numbers of messages"
                 .to_owned()
         }
         Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed => {

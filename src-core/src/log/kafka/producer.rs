@@ -62,7 +62,10 @@ impl ProducerContext for Deliveries {
                     _ => Err(PublishError::OutcomeUnknown),
                 }
             }
-            Err((error, _)) => Err(publish_error(error, bytes, max_bytes)),
+            Err((error, _)) => {
+                tracing::warn!(%error, %topic, "a record was not confirmed");
+                Err(publish_error(error, bytes, max_bytes))
+            }
         };
         // Nobody waits any more: the record is there all the same.
         let (Ok(()) | Err(_)) = answer.send(outcome);
@@ -166,6 +169,11 @@ impl Producer {
 
     pub(super) fn client(&self) -> Option<Arc<BaseProducer<Deliveries>>> {
         self.client.clone()
+    }
+
+    /// Whether nothing waits to be sent or confirmed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.client.as_ref().is_none_or(|client| client.in_flight_count() == 0)
     }
 
     /// Hands a record over, in the order of the calls.

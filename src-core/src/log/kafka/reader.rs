@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::KafkaOptions;
 use super::address::Address;
-use super::client::{Health, Names, Reports, base_config, code_of, in_words, log_error, reading_config};
+use super::client::{Names, Reports, base_config, code_of, in_words, log_error, reading_config};
 use super::statistics::Registry;
 use crate::log::{LogError, Position, Record, Topic, TopicPartition};
 
@@ -40,7 +40,7 @@ pub(super) struct Readers {
     names: Names,
     registry: Arc<Registry>,
     /// For ends; the log's watch serves what it tells.
-    query: Arc<Client>,
+    query: RwLock<Arc<Client>>,
     idle: Mutex<Vec<Client>>,
     permits: Semaphore,
     groups: Mutex<HashMap<String, Arc<Client>>>,
@@ -59,26 +59,34 @@ impl Readers {
             options: options.clone(),
             names: names.clone(),
             registry: Arc::clone(registry),
-            query: Arc::new(query),
+            query: RwLock::new(Arc::new(query)),
             idle: Mutex::default(),
             permits: Semaphore::new(READERS_MAX),
             groups: Mutex::default(),
         })
     }
 
-    /// The client for questions about topics.
-    pub(super) fn query(&self) -> &Arc<Client> {
-        &self.query
-    }
-
-    pub(super) fn health(&self) -> Arc<Health> {
-        Arc::clone(&self.query.context().health)
+    /// The client for questions about topics; a new one in place of one that has given up.
+    pub(super) fn query(&self) -> Arc<Client> {
+        let current = Arc::clone(&self.query.read());
+        if !current.context().health.is_given_up() {
+            return current;
+        }
+        let Ok(renewed) = self.client(&base_config(&self.address, &self.options)) else { return current };
+        let renewed = Arc::new(renewed);
+        let mut query = self.query.write();
+        // Another thread may have been faster.
+        if !Arc::ptr_eq(&query, &current) {
+            return Arc::clone(&query);
+        }
+        *query = Arc::clone(&renewed);
+        renewed
     }
 
     /// Serves what the clients tell, log lines above all; otherwise it would pile up in them.
     pub(super) fn serve(&self, wait: Duration) {
         // Without an assignment nothing but events comes.
-        drop(self.query.poll(wait));
+        drop(self.query().poll(wait));
         let groups: Vec<Arc<Client>> = self.groups.lock().values().cloned().collect();
         for client in groups {
             while client.poll(Duration::ZERO).is_some() {}
@@ -107,7 +115,7 @@ impl Readers {
         loop {
             let asked = self.partitions_of(topics, which)?;
             let left = deadline.saturating_duration_since(Instant::now());
-            let told = self.query.offsets_for_times(asked, left);
+            let told = self.query().offsets_for_times(asked, left);
             let passing = match &told {
                 Ok(list) => list.elements().iter().find_map(|element| element.error().err()),
                 Err(error) => Some(error.clone()),
@@ -149,13 +157,16 @@ impl Readers {
 
     /// A client with that group's name, which never joins it.
     fn client_of(&self, group: &str) -> Result<Arc<Client>, LogError> {
-        if let Some(client) = self.groups.lock().get(group) {
-            return Ok(Arc::clone(client));
+        let known = self.groups.lock().get(group).cloned();
+        if let Some(client) = known.filter(|client| !client.context().health.is_given_up()) {
+            return Ok(client);
         }
         let client = Arc::new(self.client(&reading_config(&self.address, &self.options, group))?);
         let mut groups = self.groups.lock();
+        let is_given_up = groups.get(group).is_some_and(|client| client.context().health.is_given_up());
         let too_many = if groups.len() >= GROUPS_MAX { groups.keys().next().cloned() } else { None };
-        let ended = too_many.and_then(|name| groups.remove(&name));
+        let out = if is_given_up { Some(group.to_owned()) } else { too_many };
+        let ended = out.and_then(|name| groups.remove(&name));
         let client = Arc::clone(groups.entry(group.to_owned()).or_insert(client));
         drop(groups);
         // Ending a client takes a moment; nobody else waits for that.
