@@ -13,6 +13,8 @@
 //! | rejected: not stored, not seen | phantom |
 //! | everybody sees a conversation in the order of the store | reordered |
 //! | `pending` comes before the outcome | late |
+//! | edits lie in the window of 15 minutes; every earlier text is kept, in the order it was | late, lost |
+//! | what the cache and the search index hold is what the store holds | stale, lost |
 //!
 //! "Was there" allows for a broken connection: whoever was connected before the send and is connected at the
 //! end must have it, through `sync` if need be; whoever is not connected at the end is excused.
@@ -21,19 +23,46 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use ackscope_protocol::Timestamp;
 use ackscope_protocol::error::ErrorCode;
 use ackscope_protocol::ids::{ConversationId, MessageId, TempId, UserId};
+use ackscope_protocol::limits::EDIT_WINDOW_MS;
 use ackscope_protocol::trace::{Stage, TraceEvent};
 use ackscope_protocol::wire::AckState;
 use serde::Serialize;
 
 use crate::history::{History, MessageHistory, UserHistory, excerpt};
 
-/// What the store holds when the run has gone quiet.
+/// What store, cache and search index hold when the run has gone quiet.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// The conversations of the run.
     pub conversations: Vec<StoredConversation>,
+    /// What the search index has of these conversations: the text each message is found by. Absent where the index
+    /// was not read.
+    pub index: Option<HashMap<MessageId, Indexed>>,
+    /// What could not be read, and why.
+    pub notes: Vec<String>,
+}
+
+/// A message in the search index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indexed {
+    /// Its conversation, as the index knows it.
+    pub conversation_id: ConversationId,
+    /// Who sent it.
+    pub sender: UserId,
+    /// What it is found by.
+    pub text: String,
+}
+
+/// A conversation in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// The version of the entry.
+    pub version: u64,
+    /// Everybody in it.
+    pub participants: Vec<UserId>,
 }
 
 /// A conversation in the store.
@@ -41,8 +70,12 @@ pub struct Stored {
 pub struct StoredConversation {
     /// Which.
     pub conversation_id: ConversationId,
+    /// Its version.
+    pub version: u64,
     /// Everybody in it.
     pub participants: Vec<UserId>,
+    /// Its entry in the cache, if it has one.
+    pub cached: Option<Cached>,
     /// Its messages, in any order.
     pub messages: Vec<StoredMessage>,
 }
@@ -56,8 +89,14 @@ pub struct StoredMessage {
     pub sender: UserId,
     /// The sender's own name for it.
     pub temp_id: TempId,
-    /// Its text.
+    /// Its text; none of a tombstone.
     pub text: Option<String>,
+    /// When it was created, by business time.
+    pub created_at: Timestamp,
+    /// Earlier texts and when each was replaced, oldest first.
+    pub edits: Vec<(String, Timestamp)>,
+    /// Whether it is a tombstone.
+    pub deleted: bool,
     /// Its place in the conversation.
     pub seq: u64,
     /// Whether it is a copy made by forwarding.
@@ -76,6 +115,8 @@ pub enum FindingKind {
     Phantom,
     /// Somebody saw an order that is not the store's.
     Reordered,
+    /// Something old is held where the store has moved on.
+    Stale,
     /// Somebody heard of what is none of theirs.
     Leaked,
     /// Something came after what it announces.
@@ -90,6 +131,7 @@ impl FindingKind {
             Self::Duplicate => "duplicate",
             Self::Phantom => "phantom",
             Self::Reordered => "reordered",
+            Self::Stale => "stale",
             Self::Leaked => "leaked",
             Self::Late => "late",
         }
@@ -146,12 +188,23 @@ pub struct Promises {
     pub unseen: u64,
     /// Places in views and ACKs that must agree with the store's order.
     pub ordered: u64,
+    /// Edits that must lie in the window, and texts that the edit history must have.
+    pub edited: u64,
+    /// Entries of the cache and the search index that must agree with the store.
+    pub agreed: u64,
 }
 
 impl Promises {
     /// All of them.
     pub fn total(self) -> u64 {
-        self.outcomes + self.published + self.stored + self.seen + self.unseen + self.ordered
+        self.outcomes
+            + self.published
+            + self.stored
+            + self.seen
+            + self.unseen
+            + self.ordered
+            + self.edited
+            + self.agreed
     }
 }
 
@@ -191,7 +244,13 @@ pub fn audit_history(history: &History, stored: &Stored) -> Audit {
     }
     for conversation in &stored.conversations {
         auditor.conversation(conversation);
+        auditor.cache(conversation);
+        for message in &conversation.messages {
+            auditor.edits(conversation, message);
+            auditor.index(conversation, message);
+        }
     }
+    auditor.index_alone();
     auditor.views();
     auditor.audit
 }
@@ -221,6 +280,7 @@ struct Stay {
 struct Auditor<'a> {
     history: &'a History,
     stored: HashMap<ConversationId, &'a StoredConversation>,
+    index: Option<&'a HashMap<MessageId, Indexed>>,
     /// How often and where each message is stored.
     places: HashMap<MessageId, Vec<&'a StoredMessage>>,
     stays: HashMap<ConversationId, BTreeMap<UserId, Stay>>,
@@ -234,17 +294,19 @@ impl<'a> Auditor<'a> {
         for message in stored.conversations.iter().flat_map(|conversation| &conversation.messages) {
             places.entry(message.message_id).or_default().push(message);
         }
-        let stored: HashMap<_, _> =
+        let by_id: HashMap<_, _> =
             stored.conversations.iter().map(|conversation| (conversation.conversation_id, conversation)).collect();
-        let mut known: HashSet<ConversationId> = stored.keys().copied().collect();
+        let mut known: HashSet<ConversationId> = by_id.keys().copied().collect();
         known.extend(history.conversations.keys().copied());
-        let stays = known.into_iter().map(|id| (id, stays(history, id, stored.get(&id).copied()))).collect();
+        let stays = known.into_iter().map(|id| (id, stays(history, id, by_id.get(&id).copied()))).collect();
         let mut audit = Audit::default();
         if history.missed > 0 {
             let missed = history.missed;
             audit.notes.push(format!("{missed} events were not recorded; what would be missing was not checked"));
         }
-        Self { history, stored, places, stays, users: history.users.clone(), audit }
+        audit.notes.extend(stored.notes.iter().cloned());
+        let index = stored.index.as_ref();
+        Self { history, stored: by_id, index, places, stays, users: history.users.clone(), audit }
     }
 
     fn broken(&mut self, kind: FindingKind, user: Option<&UserId>, messages: &[&MessageHistory], sentence: String) {
@@ -561,6 +623,115 @@ impl<'a> Auditor<'a> {
         }
     }
 
+    /// Whether the cache has what the store has. That it has nothing is no promise broken.
+    fn cache(&mut self, conversation: &StoredConversation) {
+        let Some(cached) = &conversation.cached else { return };
+        self.audit.promises.agreed += 1;
+        let id = conversation.conversation_id;
+        if cached.version != conversation.version {
+            let (old, new) = (cached.version, conversation.version);
+            let sentence = format!("the cache has version {old} of conversation {id}, the store has version {new}");
+            self.broken(FindingKind::Stale, None, &[], sentence);
+            return;
+        }
+        let (cached, stored): (HashSet<_>, HashSet<_>) =
+            (cached.participants.iter().collect(), conversation.participants.iter().collect());
+        if cached != stored {
+            let sentence = format!("the cache has other participants of conversation {id} than the store");
+            self.broken(FindingKind::Stale, None, &[], sentence);
+        }
+    }
+
+    /// Whether edits lie in the window, and every text that was there is kept.
+    fn edits(&mut self, conversation: &StoredConversation, message: &StoredMessage) {
+        let known = stored_as_history(conversation.conversation_id, message);
+        let name = concerned(&known);
+        for (_, at) in &message.edits {
+            self.audit.promises.edited += 1;
+            let after_ms = at.millis_since(message.created_at);
+            if after_ms > EDIT_WINDOW_MS {
+                let sentence = format!(
+                    "{name} was edited {} s after it was created; the window is {} min",
+                    after_ms / 1_000,
+                    EDIT_WINDOW_MS / 60_000
+                );
+                self.broken(FindingKind::Late, Some(&message.sender), &[&known], sentence);
+            }
+        }
+        let Some(heard) = self.history.message(message.message_id) else { return };
+        // A tombstone has no text, and neither have its edits.
+        if message.deleted || message.forwarded || heard.sent_us.is_empty() {
+            return;
+        }
+        let kept: Vec<&str> =
+            message.edits.iter().map(|(text, _)| text.as_str()).chain(message.text.as_deref()).collect();
+        let sent = heard.text.as_deref();
+        self.audit.promises.edited += 1;
+        if kept.first().copied() != sent {
+            let sentence = format!("{name} does not begin with the text that was sent");
+            self.broken(FindingKind::Lost, Some(&message.sender), &[&known], sentence);
+        }
+        let history = self.history;
+        let edited = history.message(message.message_id).map_or(&[][..], |heard| heard.edited_texts.as_slice());
+        for (user, text) in edited {
+            self.audit.promises.edited += 1;
+            if !kept.contains(&text.as_str()) {
+                let text = excerpt(text, 40);
+                let sentence = format!("{user} saw {name} as \"{text}\", which is not in its edit history");
+                self.broken(FindingKind::Lost, Some(user), &[&known], sentence);
+            }
+        }
+    }
+
+    /// Whether a message is found by search as the store has it.
+    fn index(&mut self, conversation: &StoredConversation, message: &StoredMessage) {
+        let Some(index) = self.index else { return };
+        self.audit.promises.agreed += 1;
+        let known = stored_as_history(conversation.conversation_id, message);
+        let name = concerned(&known);
+        let (kind, sentence) = match (index.get(&message.message_id), &message.text) {
+            (Some(indexed), Some(text)) if indexed.text == *text => return,
+            (None, None) => return,
+            (None, Some(_)) => (FindingKind::Lost, format!("{name} is in the store, and search does not find it")),
+            (Some(indexed), Some(_)) => {
+                let old = excerpt(&indexed.text, 40);
+                (FindingKind::Stale, format!("search finds {name} by another text: \"{old}\""))
+            }
+            (Some(_), None) if message.deleted => {
+                (FindingKind::Stale, format!("{name} is deleted, and search still finds it"))
+            }
+            (Some(_), None) => (FindingKind::Phantom, format!("{name} has no text, and search finds it by one")),
+        };
+        self.broken(kind, None, &[&known], sentence);
+    }
+
+    /// Whether search finds what the store does not have.
+    fn index_alone(&mut self) {
+        let Some(index) = self.index else { return };
+        let alone = index.iter().filter(|(message_id, indexed)| {
+            self.stored.contains_key(&indexed.conversation_id) && !self.places.contains_key(message_id)
+        });
+        let mut alone: Vec<(&MessageId, &Indexed)> = alone.collect();
+        alone.sort_by_key(|(message_id, _)| **message_id);
+        for (message_id, indexed) in alone {
+            self.audit.promises.agreed += 1;
+            let heard = self.history.message(*message_id);
+            let is_known = heard.is_some_and(|heard| !heard.sent_us.is_empty() || !heard.seen.is_empty());
+            let known = MessageHistory {
+                sender: Some(indexed.sender.clone()),
+                text: Some(indexed.text.clone()),
+                ..MessageHistory::new(*message_id)
+            };
+            let name = concerned(&known);
+            let (kind, sentence) = if is_known {
+                (FindingKind::Stale, format!("{name} is not in the store any more, and search still finds it"))
+            } else {
+                (FindingKind::Phantom, format!("search finds {name}, which is not in the store and was never sent"))
+            };
+            self.broken(kind, None, &[&known], sentence);
+        }
+    }
+
     /// Whether what was seen has the order of the store.
     fn views(&mut self) {
         let seq_of = |places: &HashMap<MessageId, Vec<&StoredMessage>>, id| {
@@ -664,18 +835,12 @@ fn concerned(message: &MessageHistory) -> Concerned {
 
 fn stored_as_history(conversation_id: ConversationId, message: &StoredMessage) -> MessageHistory {
     MessageHistory {
-        message_id: message.message_id,
         conversation_id: Some(conversation_id),
         sender: Some(message.sender.clone()),
         temp_id: Some(message.temp_id.clone()),
         text: message.text.clone(),
-        sent_us: Vec::new(),
-        acks: Vec::new(),
-        seen: Vec::new(),
-        deleted_for: Vec::new(),
-        told: Vec::new(),
-        stages: Vec::new(),
         forwarded: message.forwarded,
+        ..MessageHistory::new(message.message_id)
     }
 }
 

@@ -23,6 +23,9 @@ fn stored_message(made: &Made, seq: u64) -> StoredMessage {
         sender: made.sender.clone(),
         temp_id: made.temp_id.clone(),
         text: Some(made.text.clone()),
+        created_at: Timestamp::from_millis(0),
+        edits: Vec::new(),
+        deleted: false,
         seq,
         forwarded: false,
     }
@@ -58,9 +61,12 @@ fn clean() -> Run {
     let stored = Stored {
         conversations: vec![StoredConversation {
             conversation_id: trace.conversation_id,
+            version: 1,
             participants: trace.participants.clone(),
+            cached: None,
             messages: vec![stored_message(&hello, 1), stored_message(&answer, 2), stored_message(&again, 3)],
         }],
+        ..Stored::default()
     };
     Run { trace, stored, hello, answer, again, intrusion }
 }
@@ -120,7 +126,9 @@ fn a_run_as_promised_is_clean_and_says_how_much_was_checked() {
     // Mallory and the sender for each accepted message; the four users for mallory's attempt.
     assert_eq!(promises.unseen, 3 * 2 + 4);
     assert_eq!(promises.ordered, 3 + 6 + 4, "store places, views, delivered ACKs");
-    assert_eq!(promises.total(), 4 + 3 + 4 + 6 + 10 + 13);
+    assert_eq!(promises.edited, 3, "the text of each stored message");
+    assert_eq!(promises.agreed, 0, "neither cache nor index were read");
+    assert_eq!(promises.total(), 4 + 3 + 4 + 6 + 10 + 13 + 3);
 }
 
 #[test]
@@ -338,12 +346,7 @@ fn withdrawn_after_the_fact_must_be_told_to_everybody_who_saw_it() {
     run.messages().remove(0);
     run.trace.rejected_at(60_000, &hello, ErrorCode::Internal);
     for name in ["ben", "cleo"] {
-        let deleted = ackscope_protocol::wire::MessageDeleted {
-            conversation_id: run.trace.conversation_id,
-            message_id: hello.message_id,
-            mode: ackscope_protocol::wire::DeleteMode::Hard,
-        };
-        run.trace.saw(60_001, &user(name), ServerEvent::Deleted(deleted));
+        run.trace.deleted_at(60_001, name, &hello);
     }
     run.without(|what| ack_of(what, &hello, AckState::Persisted));
     run.is_clean();
@@ -583,8 +586,9 @@ fn random_run(random: &mut fastrand::Rng) -> (Vec<TraceEvent>, Stored) {
     // The list of a recorder is only roughly in the order of time.
     random.shuffle(&mut trace.events);
     let conversation_id = trace.conversation_id;
-    let stored = StoredConversation { conversation_id, participants: trace.participants, messages };
-    (trace.events, Stored { conversations: vec![stored] })
+    let stored =
+        StoredConversation { conversation_id, version: 1, participants: trace.participants, cached: None, messages };
+    (trace.events, Stored { conversations: vec![stored], ..Stored::default() })
 }
 
 #[test]
@@ -630,4 +634,152 @@ fn random_runs_are_clean_and_whatever_is_broken_in_them_is_found() {
             assert!(!findings.is_empty() && findings.iter().all(|one| one.kind == FindingKind::Reordered));
         }
     }
+}
+
+// ---- edits, cache, search ---------------------------------------------------------------------------------
+
+fn minutes(minutes: i64, and_ms: i64) -> Timestamp {
+    Timestamp::from_millis(minutes * 60_000 + and_ms)
+}
+
+/// The run of [`clean`] with ana's "again" edited twice, everything in the index and the conversation in the cache.
+fn kept() -> Run {
+    let mut run = clean();
+    let again = run.again.clone();
+    run.trace.edited_at(60_000, "ben", &again, "once more");
+    run.trace.edited_at(70_000, "ben", &again, "and again");
+    let conversation = &mut run.stored.conversations[0];
+    let edited = &mut conversation.messages[2];
+    edited.text = Some("and again".into());
+    edited.edits = vec![("again".into(), minutes(1, 0)), ("once more".into(), minutes(15, 0))];
+    conversation.cached = Some(Cached { version: 1, participants: conversation.participants.clone() });
+    let indexed = |message: &StoredMessage| Indexed {
+        conversation_id: conversation.conversation_id,
+        sender: message.sender.clone(),
+        text: message.text.clone().unwrap(),
+    };
+    let index = conversation.messages.iter().map(|message| (message.message_id, indexed(message))).collect();
+    run.stored.index = Some(index);
+    run
+}
+
+impl Run {
+    fn index(&mut self) -> &mut HashMap<MessageId, Indexed> {
+        self.stored.index.as_mut().unwrap()
+    }
+}
+
+#[test]
+fn edits_cache_and_index_that_are_as_promised_are_counted() {
+    let run = kept();
+    run.is_clean();
+    let promises = run.audit().promises;
+    assert_eq!(promises.edited, 2 + 3 + 2, "two edits in the window, three first texts, two texts that were seen");
+    assert_eq!(promises.agreed, 1 + 3, "the cache entry and three messages");
+}
+
+#[test]
+fn late_when_an_edit_came_after_the_window() {
+    let mut run = kept();
+    run.messages()[2].edits[1].1 = minutes(15, 1);
+    run.finds(FindingKind::Late, "ana's \"and again\" was edited 900 s after it was created; the window is 15 min");
+}
+
+#[test]
+fn lost_when_the_edit_history_has_a_hole() {
+    let mut run = kept();
+    run.messages()[2].edits.remove(1);
+    run.finds(FindingKind::Lost, "ben saw ana's \"and again\" as \"once more\", which is not in its edit history");
+    let mut run = kept();
+    run.messages()[2].edits.remove(0);
+    run.finds(FindingKind::Lost, "ana's \"and again\" does not begin with the text that was sent");
+    let mut run = kept();
+    run.messages()[0].text = Some("something else".into());
+    let hello = run.hello.message_id;
+    run.index().get_mut(&hello).unwrap().text = "something else".into();
+    run.finds(FindingKind::Lost, "ana's \"something else\" does not begin with the text that was sent");
+}
+
+#[test]
+fn a_tombstone_has_no_texts_to_keep() {
+    let mut run = kept();
+    let again = run.again.message_id;
+    let message = &mut run.messages()[2];
+    (message.text, message.edits, message.deleted) = (None, Vec::new(), true);
+    run.index().remove(&again);
+    run.is_clean();
+}
+
+#[test]
+fn stale_when_the_cache_is_behind_the_store() {
+    let mut run = kept();
+    let id = run.trace.conversation_id;
+    run.stored.conversations[0].version = 2;
+    let audit = run.audit();
+    let sentence = format!("the cache has version 1 of conversation {id}, the store has version 2");
+    assert_eq!(audit.findings.len(), 1);
+    assert_eq!((audit.findings[0].kind, &audit.findings[0].sentence), (FindingKind::Stale, &sentence));
+
+    let mut run = kept();
+    run.stored.conversations[0].cached.as_mut().unwrap().participants.pop();
+    let audit = run.audit();
+    let sentence = format!("the cache has other participants of conversation {id} than the store");
+    assert_eq!((audit.findings[0].kind, &audit.findings[0].sentence), (FindingKind::Stale, &sentence));
+
+    let mut run = kept();
+    run.stored.conversations[0].cached = None;
+    run.is_clean();
+}
+
+#[test]
+fn what_search_finds_is_what_the_store_has() {
+    let mut run = kept();
+    let (hello, again) = (run.hello.message_id, run.again.message_id);
+    run.index().remove(&hello);
+    run.finds(FindingKind::Lost, "ana's \"hello\" is in the store, and search does not find it");
+
+    let mut run = kept();
+    run.index().get_mut(&again).unwrap().text = "again".into();
+    run.finds(FindingKind::Stale, "search finds ana's \"and again\" by another text: \"again\"");
+
+    let mut run = kept();
+    let message = &mut run.messages()[2];
+    (message.text, message.edits, message.deleted) = (None, Vec::new(), true);
+    run.finds(FindingKind::Stale, "ana's \"(no text)\" is deleted, and search still finds it");
+
+    let mut run = kept();
+    let message = &mut run.messages()[2];
+    message.text = None;
+    message.edits = Vec::new();
+    message.forwarded = true;
+    run.finds(FindingKind::Phantom, "ana's \"(no text)\" has no text, and search finds it by one");
+
+    // Deleted for good, as everybody was told.
+    let mut run = kept();
+    for name in ["ana", "ben", "cleo"] {
+        let again = run.again.clone();
+        run.trace.deleted_at(80_000, name, &again);
+    }
+    run.messages().pop();
+    run.finds(FindingKind::Stale, "ana's \"and again\" is not in the store any more, and search still finds it");
+
+    let mut run = kept();
+    let stranger = Indexed { conversation_id: run.trace.conversation_id, sender: user("ana"), text: "boo".into() };
+    let nobody = MessageId::from_uuid(uuid::Uuid::from_u128(7));
+    run.index().insert(nobody, stranger.clone());
+    run.finds(FindingKind::Phantom, "search finds ana's \"boo\", which is not in the store and was never sent");
+
+    // Of a conversation that is none of this run's.
+    let mut run = kept();
+    let elsewhere = ConversationId::from_uuid(uuid::Uuid::from_u128(9));
+    run.index().insert(nobody, Indexed { conversation_id: elsewhere, ..stranger });
+    run.is_clean();
+}
+
+#[test]
+fn what_could_not_be_read_is_noted() {
+    let mut run = kept();
+    run.stored.notes.push("the cache does not answer".into());
+    run.is_clean();
+    assert_eq!(run.audit().notes, ["the cache does not answer"]);
 }

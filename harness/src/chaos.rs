@@ -320,6 +320,8 @@ fn draw(rng: &mut Rng) -> (Dependency, Fault) {
     let on = row.on[rng.usize(..row.on.len())];
     let fault = match row.kind {
         FaultKind::Latency => Fault::Latency { delay_ms: rng.u64(1..150), jitter_ms: rng.u64(0..100) },
+        FaultKind::NetworkLatency => Fault::NetworkLatency { delay_ms: rng.u64(1..60), jitter_ms: rng.u64(0..40) },
+        FaultKind::Bandwidth => Fault::Bandwidth { bytes_per_second: rng.u64(8_192..262_144) },
         FaultKind::Errors => Fault::Errors { share: rng.f64() },
         FaultKind::FailThenWork => Fault::FailThenWork { count: rng.u64(1..20) },
         FaultKind::Redeliver => Fault::Redeliver { count: rng.u64(1..50) },
@@ -353,8 +355,7 @@ async fn judge(
     let recording = world.recorder().snapshot();
     let mut history = History::of(&recording.events);
     history.missed += recording.first_index;
-    let backend = world.backend()?;
-    report.audit = match stored::read(&backend, &history).await {
+    report.audit = match stored::read(world, &history).await {
         Ok(stored) => audit_history(&history, &stored),
         Err(error) => {
             let mut audit = Audit::default();
@@ -369,7 +370,7 @@ async fn judge(
             format!("not at rest {} s after everything was healed: {still}", REST_LIMIT.as_secs()),
         );
     }
-    let dead: u64 = backend.log.end(Topic::DeadLetter).await?.iter().map(|end| end.offset).sum();
+    let dead: u64 = world.backend()?.log.end(Topic::DeadLetter).await?.iter().map(|end| end.offset).sum();
     // A crash may write one twice, but nothing else may end there.
     if poisoned == 0 && dead > 0 {
         found(&mut report.audit, FindingKind::Lost, format!("{dead} records are dead letters and none was poison"));

@@ -6,8 +6,8 @@ use ackscope_protocol::text::MessageText;
 use ackscope_protocol::time::Timestamp;
 use ackscope_protocol::trace::{ConnectionState, Happening, Stage, TraceEvent};
 use ackscope_protocol::wire::{
-    AckState, Conversation, ConversationChange, ConversationKind, ConversationSettings, ConversationUpdated, Message,
-    MessageAck, MessageAnswer, Participant, Role, ServerEvent,
+    AckState, Conversation, ConversationChange, ConversationKind, ConversationSettings, ConversationUpdated,
+    DeleteMode, Message, MessageAck, MessageAnswer, MessageDeleted, Participant, Role, ServerEvent,
 };
 
 /// A user's id.
@@ -161,5 +161,23 @@ impl Trace {
             ..Message::new(made.message_id, self.conversation_id, made.sender.clone(), Timestamp::from_millis(0))
         };
         self.saw(at_us, &user(name), ServerEvent::New(MessageAnswer { message }));
+    }
+
+    pub(crate) fn edited_at(&mut self, at_us: u64, name: &str, made: &Made, text: &str) {
+        let message = Message {
+            text: Some(MessageText::new(text).unwrap()),
+            edited_at: Some(Timestamp::from_millis(0)),
+            ..Message::new(made.message_id, self.conversation_id, made.sender.clone(), Timestamp::from_millis(0))
+        };
+        self.saw(at_us, &user(name), ServerEvent::Edited(MessageAnswer { message }));
+    }
+
+    pub(crate) fn deleted_at(&mut self, at_us: u64, name: &str, made: &Made) {
+        let deleted = MessageDeleted {
+            conversation_id: self.conversation_id,
+            message_id: made.message_id,
+            mode: DeleteMode::Hard,
+        };
+        self.saw(at_us, &user(name), ServerEvent::Deleted(deleted));
     }
 }

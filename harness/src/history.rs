@@ -52,10 +52,33 @@ pub struct MessageHistory {
     pub deleted_for: Vec<UserId>,
     /// Who was told anything else of it: delivered, edited, reactions.
     pub told: Vec<UserId>,
+    /// Texts it was edited to, as people were told: each with who saw it first.
+    pub edited_texts: Vec<(UserId, String)>,
     /// Stages inside the backend, with their times in microseconds.
     pub stages: Vec<(u64, Stage)>,
     /// Whether it is a copy made by forwarding, which has no send of its own.
     pub forwarded: bool,
+}
+
+impl MessageHistory {
+    /// Nothing was heard of it yet.
+    pub fn new(message_id: MessageId) -> Self {
+        Self {
+            message_id,
+            conversation_id: None,
+            sender: None,
+            temp_id: None,
+            text: None,
+            sent_us: Vec::new(),
+            acks: Vec::new(),
+            seen: Vec::new(),
+            deleted_for: Vec::new(),
+            told: Vec::new(),
+            edited_texts: Vec::new(),
+            stages: Vec::new(),
+            forwarded: false,
+        }
+    }
 }
 
 /// An acknowledgment a client saw.
@@ -170,20 +193,7 @@ impl History {
         let next = self.messages.len();
         let index = *self.index.entry(message_id).or_insert(next);
         if index == next {
-            self.messages.push(MessageHistory {
-                message_id,
-                conversation_id: None,
-                sender: None,
-                temp_id: None,
-                text: None,
-                sent_us: Vec::new(),
-                acks: Vec::new(),
-                seen: Vec::new(),
-                deleted_for: Vec::new(),
-                told: Vec::new(),
-                stages: Vec::new(),
-                forwarded: false,
-            });
+            self.messages.push(MessageHistory::new(message_id));
         }
         &mut self.messages[index]
     }
@@ -196,7 +206,10 @@ impl History {
                 entry.conversation_id = Some(*conversation_id);
                 entry.sender = Some(user.clone());
                 entry.temp_id = Some(temp_id.clone());
-                entry.text.clone_from(text);
+                // What counts is what was sent first.
+                if entry.sent_us.is_empty() {
+                    entry.text.clone_from(text);
+                }
                 entry.sent_us.push(at_us);
             }
             Happening::Saw { user, event } => self.saw(at_us, user, event),
@@ -263,7 +276,17 @@ impl History {
             ServerEvent::ConversationUpdated(updated) => self.membership(at_us, &updated.conversation),
             ServerEvent::Delivered(told) => self.told(user, told.conversation_id, told.message_id),
             ServerEvent::Reaction(told) => self.told(user, told.conversation_id, told.message_id),
-            ServerEvent::Edited(told) => self.told(user, told.message.conversation_id, told.message.message_id),
+            ServerEvent::Edited(told) => {
+                let Message { message_id, conversation_id, text, edited_at, .. } = &told.message;
+                self.told(user, *conversation_id, *message_id);
+                // `message:edited` also tells of forwards and of checked media.
+                if let (Some(text), Some(_)) = (text.as_deref(), edited_at) {
+                    let entry = self.entry(*message_id);
+                    if !entry.edited_texts.iter().any(|(_, known)| known == text) {
+                        entry.edited_texts.push((user.clone(), text.to_owned()));
+                    }
+                }
+            }
             ServerEvent::Error(_) => {}
         }
     }

@@ -1,19 +1,26 @@
-//! Reads what the store holds of a run's conversations, for the audit.
+//! Reads what store, cache and search index hold of a run's conversations, for the audit.
 
+use std::collections::{HashMap, HashSet};
+
+use ackscope_core::cache::{ConversationCache, Lookup};
 use ackscope_core::node::Backend;
-use ackscope_core::repositories::StoreError;
-use ackscope_protocol::ConversationId;
+use ackscope_core::repositories::{StoreError, StoredConversation as OfStore};
 use ackscope_protocol::text::MessageText;
+use ackscope_protocol::{ConversationId, MessageId, UserId};
 
-use crate::audit::{Stored, StoredConversation, StoredMessage};
+use crate::audit::{Cached, Indexed, Stored, StoredConversation, StoredMessage};
 use crate::history::History;
+use crate::services::{SearchService, ServiceError};
+use crate::world::{World, WorldError};
 
 /// Messages read in one go.
 const PAGE: u32 = 500;
 
-/// Everything the store holds of the conversations a run's history knows. A conversation that is not there
-/// (somebody asked for one that does not exist) is left out.
-pub async fn read(backend: &Backend, history: &History) -> Result<Stored, StoreError> {
+/// Everything that is held of the conversations a run's history knows. A conversation that is not there (somebody
+/// asked for one that does not exist) is left out. A cache or an index that does not answer is noted, a store that
+/// does not is an error.
+pub async fn read(world: &World, history: &History) -> Result<Stored, WorldError> {
+    let (backend, services) = (world.backend()?, world.services()?);
     let mut ids: Vec<ConversationId> = history.conversations.keys().copied().collect();
     ids.extend(history.messages.iter().filter_map(|message| message.conversation_id));
     ids.sort_unstable();
@@ -21,16 +28,55 @@ pub async fn read(backend: &Backend, history: &History) -> Result<Stored, StoreE
     let mut stored = Stored::default();
     for conversation_id in ids {
         let Some(conversation) = backend.conversations.find(conversation_id).await? else { continue };
-        let participants = conversation
-            .participants
-            .into_iter()
-            .filter(|participant| participant.removed_at.is_none())
-            .map(|participant| participant.user_id)
-            .collect();
-        let messages = messages_of(backend, conversation_id).await?;
-        stored.conversations.push(StoredConversation { conversation_id, participants, messages });
+        let cached = cached(backend.cache.as_ref(), conversation_id, &mut stored.notes).await;
+        let messages = messages_of(&backend, conversation_id).await?;
+        let (version, participants) = (conversation.version, present(&conversation));
+        stored.conversations.push(StoredConversation { conversation_id, version, participants, cached, messages });
+    }
+    let known = stored.conversations.iter().map(|conversation| conversation.conversation_id).collect();
+    match indexed(&services.search, &known).await {
+        Ok(index) => stored.index = Some(index),
+        Err(error) => stored.notes.push(format!("the search index could not be read: {error}")),
     }
     Ok(stored)
+}
+
+fn present(conversation: &OfStore) -> Vec<UserId> {
+    let participants = conversation.participants.iter().filter(|participant| participant.removed_at.is_none());
+    participants.map(|participant| participant.user_id.clone()).collect()
+}
+
+async fn cached(
+    cache: &dyn ConversationCache,
+    conversation_id: ConversationId,
+    notes: &mut Vec<String>,
+) -> Option<Cached> {
+    match cache.get(conversation_id).await {
+        Ok(Lookup::Hit(entry)) => Some(Cached { version: entry.version, participants: present(&entry) }),
+        Ok(Lookup::Miss(_)) => None,
+        Err(error) => {
+            notes.push(format!("the cache entry of conversation {conversation_id} could not be read: {error}"));
+            None
+        }
+    }
+}
+
+/// What the index has of these conversations.
+async fn indexed(
+    search: &SearchService,
+    known: &HashSet<ConversationId>,
+) -> Result<HashMap<MessageId, Indexed>, ServiceError> {
+    let mut index = HashMap::new();
+    let mut after = None;
+    loop {
+        let page = search.documents(after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(index) };
+        after = Some(last.message_id);
+        for document in page.into_iter().filter(|document| known.contains(&document.conversation_id)) {
+            let (conversation_id, sender, text) = (document.conversation_id, document.sender_id, document.text);
+            index.insert(document.message_id, Indexed { conversation_id, sender, text });
+        }
+    }
 }
 
 async fn messages_of(backend: &Backend, conversation_id: ConversationId) -> Result<Vec<StoredMessage>, StoreError> {
@@ -51,6 +97,9 @@ async fn messages_of(backend: &Backend, conversation_id: ConversationId) -> Resu
                 sender: message.sender_id,
                 temp_id: message.temp_id?,
                 text: message.text.map(MessageText::into_string),
+                created_at: message.created_at,
+                edits: message.edits.into_iter().map(|edit| (edit.text, edit.at)).collect(),
+                deleted: message.deleted.is_some(),
                 seq: message.seq,
                 forwarded: message.forwarded_from.is_some(),
             })

@@ -12,6 +12,7 @@ use ackscope_core::limits::Limits;
 use ackscope_core::log::LogError;
 use ackscope_core::media::WhenMediaIsDown;
 use ackscope_core::node::{Backend, Lags, Node, NodeOptions, Roles, StartError};
+use ackscope_core::repositories::StoreError;
 use ackscope_core::token::TokenKey;
 use ackscope_protocol::control::{self, BackendKind};
 use ackscope_protocol::faults::{Dependency, Fault};
@@ -91,6 +92,9 @@ pub enum WorldError {
     /// The event log does not say what is in it.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The store could not be read.
+    #[error("the store could not be read: {0}")]
+    Store(#[from] StoreError),
     /// There is no such user.
     #[error("there is no user `{0}`")]
     NoSuchUser(UserId),

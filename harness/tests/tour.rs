@@ -23,7 +23,7 @@ async fn the_tour_plays_as_often_as_one_likes_also_after_somebody_was_dropped() 
 
     world.quiesce(Duration::from_secs(20)).await.unwrap();
     let history = History::of(&world.recorder().snapshot().events);
-    let contents = stored::read(&world.backend().unwrap(), &history).await.unwrap();
+    let contents = stored::read(&world, &history).await.unwrap();
     let audit = audit_history(&history, &contents);
     assert_eq!(audit.findings, [], "every promise is kept over all of them");
     assert!(contents.conversations.len() >= 4, "each tour has a conversation of its own");

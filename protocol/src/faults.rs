@@ -14,12 +14,20 @@ pub mod defaults {
     pub const DELAY_MS: u64 = 200;
     /// Requests that fail, records that come again, poison records.
     pub const COUNT: u64 = 3;
+    /// Bytes a second.
+    pub const BYTES_PER_SECOND: u64 = 64 * 1_024;
 }
 
 /// Longest delay of a fault in milliseconds: a minute is longer than every limit of the product.
 pub const DELAY_MAX_MS: u64 = 60_000;
 /// Largest count of a fault.
 pub const COUNT_MAX: u64 = 10_000;
+/// The narrowest way, in bytes a second: with less not even a heartbeat gets through in time.
+pub const BYTES_PER_SECOND_MIN: u64 = 1_024;
+/// The widest way, in bytes a second.
+pub const BYTES_PER_SECOND_MAX: u64 = 1_024 * 1_024 * 1_024;
+/// What a request and its answer are taken to have where bytes cannot be counted.
+const REQUEST_BYTES: u64 = 2 * 1_024;
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,6 +105,22 @@ pub enum Fault {
     Stop,
     /// A server is killed (SIGKILL), until it is healed.
     Kill,
+    /// What goes to a server and comes from it takes longer on its way.
+    NetworkLatency {
+        /// By this much, each way.
+        delay_ms: u64,
+        /// And by up to this much more, drawn for each piece.
+        jitter_ms: u64,
+    },
+    /// Only so much gets through, each way and for each connection.
+    Bandwidth {
+        /// Bytes a second.
+        bytes_per_second: u64,
+    },
+    /// Connections to a server are reset, and new ones too, until it is healed.
+    Reset,
+    /// Nothing gets through to a server or back, and nobody says so. What was sent goes on when it is healed.
+    BlackHole,
     /// A consumer dies with records it has polled and not worked on; they come again. Once.
     CrashBeforeWrite,
     /// A consumer dies when its records are written and not committed; they come again. Once.
@@ -139,6 +163,14 @@ pub enum FaultKind {
     Stop,
     /// [`Fault::Kill`]
     Kill,
+    /// [`Fault::NetworkLatency`]
+    NetworkLatency,
+    /// [`Fault::Bandwidth`]
+    Bandwidth,
+    /// [`Fault::Reset`]
+    Reset,
+    /// [`Fault::BlackHole`]
+    BlackHole,
     /// [`Fault::CrashBeforeWrite`]
     CrashBeforeWrite,
     /// [`Fault::CrashAfterWrite`]
@@ -153,7 +185,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them, in the order they are listed.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Outage,
         Self::Latency,
         Self::Errors,
@@ -164,6 +196,10 @@ impl FaultKind {
         Self::Pause,
         Self::Stop,
         Self::Kill,
+        Self::NetworkLatency,
+        Self::Bandwidth,
+        Self::Reset,
+        Self::BlackHole,
         Self::CrashBeforeWrite,
         Self::CrashAfterWrite,
         Self::Rebalance,
@@ -184,6 +220,10 @@ impl FaultKind {
             Self::Pause => "pause",
             Self::Stop => "stop",
             Self::Kill => "kill",
+            Self::NetworkLatency => "network_latency",
+            Self::Bandwidth => "bandwidth",
+            Self::Reset => "reset",
+            Self::BlackHole => "black_hole",
             Self::CrashBeforeWrite => "crash_before_write",
             Self::CrashAfterWrite => "crash_after_write",
             Self::Rebalance => "rebalance",
@@ -213,6 +253,12 @@ impl FaultKind {
             Self::Pause => Fault::Pause,
             Self::Stop => Fault::Stop,
             Self::Kill => Fault::Kill,
+            Self::NetworkLatency => {
+                Fault::NetworkLatency { delay_ms: defaults::DELAY_MS, jitter_ms: defaults::DELAY_MS / 2 }
+            }
+            Self::Bandwidth => Fault::Bandwidth { bytes_per_second: defaults::BYTES_PER_SECOND },
+            Self::Reset => Fault::Reset,
+            Self::BlackHole => Fault::BlackHole,
             Self::CrashBeforeWrite => Fault::CrashBeforeWrite,
             Self::CrashAfterWrite => Fault::CrashAfterWrite,
             Self::Rebalance => Fault::Rebalance,
@@ -275,6 +321,10 @@ impl Fault {
             Self::Pause => FaultKind::Pause,
             Self::Stop => FaultKind::Stop,
             Self::Kill => FaultKind::Kill,
+            Self::NetworkLatency { .. } => FaultKind::NetworkLatency,
+            Self::Bandwidth { .. } => FaultKind::Bandwidth,
+            Self::Reset => FaultKind::Reset,
+            Self::BlackHole => FaultKind::BlackHole,
             Self::CrashBeforeWrite => FaultKind::CrashBeforeWrite,
             Self::CrashAfterWrite => FaultKind::CrashAfterWrite,
             Self::Rebalance => FaultKind::Rebalance,
@@ -286,8 +336,15 @@ impl Fault {
     /// What is wrong with its figures, one sentence.
     pub fn check(self) -> Result<(), String> {
         match self {
-            Self::Latency { delay_ms, jitter_ms } if delay_ms.max(jitter_ms) > DELAY_MAX_MS => {
+            Self::Latency { delay_ms, jitter_ms } | Self::NetworkLatency { delay_ms, jitter_ms }
+                if delay_ms.max(jitter_ms) > DELAY_MAX_MS =>
+            {
                 Err(format!("a fault delays by at most {DELAY_MAX_MS} ms"))
+            }
+            Self::Bandwidth { bytes_per_second }
+                if !(BYTES_PER_SECOND_MIN..=BYTES_PER_SECOND_MAX).contains(&bytes_per_second) =>
+            {
+                Err(format!("a way has {BYTES_PER_SECOND_MIN} to {BYTES_PER_SECOND_MAX} bytes a second"))
             }
             // Also what is no number at all.
             Self::Errors { share } if !(0.0..=1.0).contains(&share) => {
@@ -301,6 +358,25 @@ impl Fault {
             _ => Ok(()),
         }
     }
+
+    /// The fault that is played before a server where it cannot be played on the way to it or in its container: what
+    /// [`Row::elsewhere`] names, with figures.
+    #[must_use]
+    pub fn before_the_server(self) -> Self {
+        match self {
+            Self::Pause | Self::BlackHole => Self::Hang,
+            Self::Stop | Self::Kill | Self::Reset => Self::Outage,
+            // There and back.
+            Self::NetworkLatency { delay_ms, jitter_ms } => Self::Latency {
+                delay_ms: delay_ms.saturating_mul(2).min(DELAY_MAX_MS),
+                jitter_ms: jitter_ms.saturating_mul(2).min(DELAY_MAX_MS),
+            },
+            Self::Bandwidth { bytes_per_second } => {
+                Self::Latency { delay_ms: (REQUEST_BYTES * 1_000).div_ceil(bytes_per_second.max(1)), jitter_ms: 0 }
+            }
+            other => other,
+        }
+    }
 }
 
 /// The kind and its figures, such as `latency 200 ms + up to 100 ms`.
@@ -308,8 +384,13 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Self::Latency { delay_ms, jitter_ms: 0 } => write!(f, "{kind} {delay_ms} ms"),
-            Self::Latency { delay_ms, jitter_ms } => write!(f, "{kind} {delay_ms} ms + up to {jitter_ms} ms"),
+            Self::Latency { delay_ms, jitter_ms: 0 } | Self::NetworkLatency { delay_ms, jitter_ms: 0 } => {
+                write!(f, "{kind} {delay_ms} ms")
+            }
+            Self::Latency { delay_ms, jitter_ms } | Self::NetworkLatency { delay_ms, jitter_ms } => {
+                write!(f, "{kind} {delay_ms} ms + up to {jitter_ms} ms")
+            }
+            Self::Bandwidth { bytes_per_second } => write!(f, "{kind} {bytes_per_second} bytes/s"),
             Self::Errors { share } => write!(f, "{kind} {} %", share * 100.0),
             Self::FailThenWork { count } | Self::Redeliver { count } | Self::Poison { count } => {
                 write!(f, "{kind} {count}")
@@ -365,6 +446,30 @@ pub const TABLE: &[Row] = &[
         on: SERVERS,
         elsewhere: Some(FaultKind::Outage),
         does: "the server is killed until it is healed",
+    },
+    Row {
+        kind: FaultKind::NetworkLatency,
+        on: SERVERS,
+        elsewhere: Some(FaultKind::Latency),
+        does: "everything on its way takes longer, by `delay` and up to `jitter` more",
+    },
+    Row {
+        kind: FaultKind::Bandwidth,
+        on: SERVERS,
+        elsewhere: Some(FaultKind::Latency),
+        does: "each connection carries only `rate` bytes a second",
+    },
+    Row {
+        kind: FaultKind::Reset,
+        on: SERVERS,
+        elsewhere: Some(FaultKind::Outage),
+        does: "connections are reset, and new ones too",
+    },
+    Row {
+        kind: FaultKind::BlackHole,
+        on: SERVERS,
+        elsewhere: Some(FaultKind::Hang),
+        does: "nothing gets through, and nobody says so",
     },
     row(FaultKind::Pause, CONSUMERS, "no consumer group polls anything"),
     row(FaultKind::CrashBeforeWrite, CONSUMERS, "a consumer dies before it has written what it polled"),
@@ -426,6 +531,8 @@ mod tests {
         for row in TABLE {
             for (on, elsewhere) in row.on.iter().filter_map(|on| Some((*on, row.elsewhere?))) {
                 assert!(TABLE.iter().any(|r| r.kind == elsewhere && r.on.contains(&on) && r.elsewhere.is_none()));
+                assert_eq!(row.kind.usual().before_the_server().kind(), elsewhere);
+                assert_eq!(row.kind.usual().before_the_server().check(), Ok(()));
             }
         }
     }
@@ -441,13 +548,32 @@ mod tests {
         assert!(Fault::Latency { delay_ms: DELAY_MAX_MS, jitter_ms: DELAY_MAX_MS }.check().is_ok());
         assert!(Fault::Latency { delay_ms: DELAY_MAX_MS + 1, jitter_ms: 0 }.check().is_err());
         assert!(Fault::Latency { delay_ms: 0, jitter_ms: DELAY_MAX_MS + 1 }.check().is_err());
+        for (bytes_per_second, is_right) in [
+            (BYTES_PER_SECOND_MIN - 1, false),
+            (BYTES_PER_SECOND_MIN, true),
+            (BYTES_PER_SECOND_MAX, true),
+            (BYTES_PER_SECOND_MAX + 1, false),
+        ] {
+            assert_eq!(Fault::Bandwidth { bytes_per_second }.check().is_ok(), is_right);
+        }
         for (count, is_right) in [(0, false), (1, true), (COUNT_MAX, true), (COUNT_MAX + 1, false)] {
             assert_eq!(Fault::Poison { count }.check().is_ok(), is_right);
         }
     }
 
     #[test]
+    fn before_a_server_a_narrow_way_is_a_slow_one() {
+        let slow = |bytes_per_second| Fault::Bandwidth { bytes_per_second }.before_the_server();
+        assert_eq!(slow(BYTES_PER_SECOND_MIN), Fault::Latency { delay_ms: 2_000, jitter_ms: 0 });
+        assert_eq!(slow(BYTES_PER_SECOND_MAX), Fault::Latency { delay_ms: 1, jitter_ms: 0 });
+        let far = Fault::NetworkLatency { delay_ms: DELAY_MAX_MS, jitter_ms: 5 };
+        assert_eq!(far.before_the_server(), Fault::Latency { delay_ms: DELAY_MAX_MS, jitter_ms: 10 });
+    }
+
+    #[test]
     fn a_fault_is_said_with_its_figures() {
+        assert_eq!(Fault::Bandwidth { bytes_per_second: 65_536 }.to_string(), "bandwidth 65536 bytes/s");
+        assert_eq!(Fault::NetworkLatency { delay_ms: 9, jitter_ms: 0 }.to_string(), "network_latency 9 ms");
         assert_eq!(Fault::Latency { delay_ms: 200, jitter_ms: 50 }.to_string(), "latency 200 ms + up to 50 ms");
         assert_eq!(Fault::Latency { delay_ms: 200, jitter_ms: 0 }.to_string(), "latency 200 ms");
         assert_eq!(Fault::Errors { share: 0.25 }.to_string(), "errors 25 %");

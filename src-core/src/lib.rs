@@ -35,6 +35,7 @@ pub mod sqlite;
 pub mod clock;
 pub mod limits;
 pub mod node;
+pub mod planted;
 pub mod probe;
 pub mod refusal;
 pub mod token;

@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::log::{EventLog, PublishError, Publishing};
 use crate::media::Media;
 use crate::messaging::{Acknowledgments, Begun, SendOutcome, Tracked};
+use crate::planted::{self, Bug};
 use crate::probe::Probe;
 use crate::record::{self, MessageSent};
 use crate::repositories::MessageRepository;
@@ -137,6 +138,10 @@ impl Messages {
             }
             Admission::Publishing { publishing, message, is_again } => (publishing, message, is_again),
         };
+        if planted::is(Bug::AckBeforePublish) {
+            let known = Known { seq: 0, created_at: message.created_at };
+            self.acknowledgments.delivered(message_id, known);
+        }
         let result = match tokio::time::timeout(self.time_left(send), publishing).await {
             Ok(result) => result,
             Err(_) => Err(PublishError::OutcomeUnknown),
@@ -189,12 +194,20 @@ impl Messages {
         self.probe.stage(tracked.message_id, || Stage::Permission { source, allowed: allowed.is_ok() });
         allowed?;
 
-        if let Some(known) = self.tail.known(tracked.message_id) {
-            return Ok(Checked::Already(known));
+        let mut message_id = tracked.message_id;
+        if let Some(known) = self.tail.known(message_id) {
+            if !planted::is(Bug::NoDedupe) {
+                return Ok(Checked::Already(known));
+            }
+            message_id = planted::another_id();
         }
         // Without the store the message is published all the same: its id is derived, so whoever reads it twice
         // knows it again.
-        let is_known_new = match self.repository.find(tracked.message_id).await {
+        let is_known_new = match self.repository.find(message_id).await {
+            Ok(Some(_)) if planted::is(Bug::NoDedupe) => {
+                message_id = planted::another_id();
+                true
+            }
             Ok(Some(found)) => return Ok(Checked::Already(known_from(&found))),
             Ok(None) => true,
             Err(error) => {
@@ -223,7 +236,7 @@ impl Messages {
             media,
             reply_to: request.reply_to,
             thread_root: parent.as_ref().map(rules::thread_root),
-            ..Message::new(tracked.message_id, tracked.conversation_id, connection.user().clone(), self.clock.now())
+            ..Message::new(message_id, tracked.conversation_id, connection.user().clone(), self.clock.now())
         };
         let conversation_version = conversation.map_or(0, |conversation| conversation.version);
         Ok(Checked::New { message: Box::new(message), conversation_version, is_known_new })

@@ -13,6 +13,7 @@ use ackscope_protocol::wire::{
 };
 use ackscope_protocol::{ConversationId, MediaId, MessageId, TempId, Timestamp, UserId};
 
+use crate::planted::{self, Bug};
 use crate::refusal;
 use crate::repositories::{StoredConversation, StoredParticipant};
 use crate::state::{Found, StoredMessage};
@@ -97,7 +98,7 @@ pub fn may_edit(message: &Message, caller: &UserId, now: Timestamp) -> Result<()
     if message.sender_id != *caller {
         return Err(WireError::new(ErrorCode::NotOwner, "only its sender edits a message"));
     }
-    if now.millis_since(message.created_at) > EDIT_WINDOW_MS {
+    if now.millis_since(message.created_at) > EDIT_WINDOW_MS && !planted::is(Bug::EditAfterWindow) {
         let minutes = EDIT_WINDOW_MS / 60_000;
         return Err(WireError::new(
             ErrorCode::EditWindowClosed,

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use ackscope_core::token::TokenKey;
-use ackscope_harness::environment::{Infrastructure, load_or_create_token_key, token_key_path};
+use ackscope_harness::environment::{EnvironmentOptions, Infrastructure, load_or_create_token_key, token_key_path};
 use ackscope_harness::load::LoadError;
 use ackscope_harness::load::first::{FirstMessage, first_message};
 use ackscope_harness::load::generator::{Crowd, Generator, RoundPlan, RoundProgress};
@@ -151,7 +151,9 @@ pub(crate) async fn server_on(
 /// What servers run on, as it was asked for.
 pub(crate) async fn infrastructure(backend: &BackendArgs, silent: bool) -> Result<Infrastructure, Trouble> {
     let settings = load_settings(backend.flags())?;
-    let infrastructure = Infrastructure::start(environment(&settings, silent)).await;
+    // What is measured is the servers, without a way between that could have faults.
+    let options = EnvironmentOptions { direct: true, ..environment(&settings, silent) };
+    let infrastructure = Infrastructure::start(options).await;
     let infrastructure = infrastructure
         .map_err(|error| if error.is_usage() { Trouble::usage(error) } else { Trouble::environment(error) })?;
     if !silent {

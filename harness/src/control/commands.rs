@@ -102,6 +102,7 @@ fn refusal(error: &WorldError) -> WireError {
         WorldError::TooManyUsers => ErrorCode::Overloaded,
         WorldError::User(error) => return user_refusal(error),
         WorldError::Log(_) => ErrorCode::LogUnavailable,
+        WorldError::Store(_) => ErrorCode::StoreUnavailable,
         WorldError::Fault(error) if error.is_usage() => ErrorCode::InvalidPayload,
         WorldError::Fault(_)
         | WorldError::Environment(_)

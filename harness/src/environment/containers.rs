@@ -34,6 +34,7 @@ use self::owner::{Place, Run};
 pub use self::server::{Server, ServerAddresses};
 pub use self::sweep::{Swept, remove_kept, sweep};
 use self::sweep::{remove_labelled, sweep_place};
+use super::network::Link;
 
 /// How long the end waits for the containers to go.
 const END_LIMIT: Duration = Duration::from_mins(1);
@@ -51,13 +52,16 @@ pub struct ContainersOptions {
     /// Whether they stay when this process ends. The next start that keeps, with the same images, finds them with
     /// everything that is in them; several processes may use them at once.
     pub keep: bool,
+    /// Whether there is a way to each that can be slow, narrow, cut or a hole. Kept ones have none: it would go with
+    /// this process.
+    pub links: bool,
     /// Who is told how it goes.
     pub progress: Progress,
 }
 
 impl Default for ContainersOptions {
     fn default() -> Self {
-        Self { images: ContainerImages::default(), keep: false, progress: Arc::new(|_| {}) }
+        Self { images: ContainerImages::default(), keep: false, links: false, progress: Arc::new(|_| {}) }
     }
 }
 
@@ -66,6 +70,7 @@ impl std::fmt::Debug for ContainersOptions {
         f.debug_struct("ContainersOptions")
             .field("images", &self.images)
             .field("keep", &self.keep)
+            .field("links", &self.links)
             .finish_non_exhaustive()
     }
 }
@@ -124,6 +129,11 @@ impl Containers {
     /// Where they are. It stays true when one is stopped and started again.
     pub fn addresses(&self) -> &ServerAddresses {
         &self.addresses
+    }
+
+    /// The way to a server, where faults of the way can be played.
+    pub(crate) fn link(&self, server: Server) -> Option<&Link> {
+        self.servers.iter().find(|(running, _)| running.server == server)?.0.link.as_deref()
     }
 
     /// Removes them with their volumes. Kept ones stay, and the progress says so.
@@ -324,7 +334,9 @@ impl Owner {
             let cancel = cancel.clone();
             async move {
                 let progress = &self.options.progress;
-                let launch = Launch { docker, place, run, server: *server, image, keep, progress, cancel: &cancel };
+                let with_link = self.options.links && !keep;
+                let launch =
+                    Launch { docker, place, run, server: *server, image, keep, with_link, progress, cancel: &cancel };
                 let launched = launch.launch().await;
                 if launched.is_err() {
                     cancel.cancel();

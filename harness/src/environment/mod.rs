@@ -4,6 +4,7 @@ mod choice;
 pub mod containers;
 mod files;
 mod namespace;
+pub(crate) mod network;
 mod servers;
 mod settings;
 mod token_key;
@@ -97,6 +98,9 @@ pub struct EnvironmentOptions {
     pub images: ImageNames,
     /// Whether containers stay for the next start.
     pub keep: bool,
+    /// Whether clients reach containers without a way between that can have faults. Such faults are played before the
+    /// server then.
+    pub direct: bool,
     /// What everything of ours is called by on servers that others use; absent: a name of this run, and everything is
     /// removed at the end.
     pub namespace: Option<Namespace>,
@@ -133,7 +137,7 @@ impl EnvironmentOptions {
             kafka: kafka.unwrap_or(official.kafka),
         };
         let progress = self.progress.clone().unwrap_or_else(|| Arc::new(|_| {}));
-        ContainersOptions { images, keep: self.keep, progress }
+        ContainersOptions { images, keep: self.keep, links: !self.direct, progress }
     }
 }
 

@@ -10,7 +10,8 @@
 //! | `log` | an event log behind a switch, and consumers that crash, pause and read twice |
 //!
 //! Faults of MongoDB, Redis and Kafka are played at the backend's traits, so that they are the same on the embedded
-//! backend and on real servers; only where a container is ours it is really paused, stopped and killed. Media and search are HTTP servers with
+//! backend and on real servers; only where a container is ours it is really paused, stopped and killed, and the way to it
+//! really slow, narrow, cut or a hole. Media and search are HTTP servers with
 //! switches of their own. What reads a run's stores to judge it never meets a fault.
 
 mod log;
@@ -41,6 +42,7 @@ pub(crate) use self::schedule::Schedule;
 use self::stores::{FaultyCache, FaultyStore};
 use self::switch::Switch;
 use crate::environment::containers::{Containers, ContainersError, Server};
+use crate::environment::network::Link;
 use crate::recorder::Recorder;
 use crate::services::{ServiceFault, SimulatedServices};
 
@@ -203,6 +205,10 @@ impl Faults {
                     },
                     _ => self.switch(on, Some(fault)),
                 },
+                (_, fault) if Link::can_have(fault) => match link_of(on, containers) {
+                    Some(link) => link.set(Some(fault)),
+                    None => self.switch(on, Some(fault)),
+                },
                 _ => self.switch(on, Some(fault)),
             }
             self.active.lock().insert(on, fault);
@@ -251,6 +257,10 @@ impl Faults {
                     _ => containers.start_again(server).await?,
                 },
                 _ => self.switch(on, None),
+            },
+            (_, fault) if Link::can_have(fault) => match link_of(on, containers) {
+                Some(link) => link.set(None),
+                None => self.switch(on, None),
             },
             _ => self.switch(on, None),
         }
@@ -376,6 +386,10 @@ fn server_of(on: Dependency) -> Option<Server> {
         Dependency::Kafka => Some(Server::Kafka),
         Dependency::Media | Dependency::Search | Dependency::Consumers => None,
     }
+}
+
+fn link_of(on: Dependency, containers: Option<&Containers>) -> Option<&Link> {
+    containers?.link(server_of(on)?)
 }
 
 /// The same fault in the words of a simulated service.

@@ -56,10 +56,10 @@ impl Switch {
         Self { active: watch::Sender::new(Active::new(None, seed)), seed }
     }
 
-    /// Sets a fault, or heals. What is held back is let go at once; what is drawn and counted begins anew, so that
+    /// Sets a fault, or heals; one that is not played here otherwise is played as what it comes to here. What is held back is let go at once; what is drawn and counted begins anew, so that
     /// the same fault set twice plays twice the same.
     pub(super) fn set(&self, fault: Option<Fault>) {
-        self.active.send_replace(Active::new(fault, self.seed));
+        self.active.send_replace(Active::new(fault.map(Fault::before_the_server), self.seed));
     }
 
     #[cfg(test)]
@@ -75,7 +75,7 @@ impl Switch {
             let active = Arc::clone(&changes.borrow_and_update());
             let held = match active.fault {
                 Some(Fault::Latency { delay_ms, jitter_ms }) => delay(&active, delay_ms, jitter_ms),
-                Some(Fault::Hang | Fault::Pause) => Duration::MAX,
+                Some(Fault::Hang) => Duration::MAX,
                 _ => return active.decide(),
             };
             // A sum of times that is too large for the clock is never reached.
@@ -99,7 +99,7 @@ impl Switch {
         let active = Arc::clone(&self.active.borrow());
         match active.fault {
             Some(Fault::Latency { delay_ms, jitter_ms }) => (Pass::Done, delay(&active, delay_ms, jitter_ms)),
-            Some(Fault::Hang | Fault::Pause) => (Pass::Fails(SILENT), Duration::MAX),
+            Some(Fault::Hang) => (Pass::Fails(SILENT), Duration::MAX),
             _ => (active.decide(), Duration::ZERO),
         }
     }
@@ -113,7 +113,7 @@ impl Active {
     /// For faults that hold nothing back.
     fn decide(&self) -> Pass {
         match self.fault {
-            Some(Fault::Outage | Fault::Stop | Fault::Kill) => Pass::Fails(OUT),
+            Some(Fault::Outage) => Pass::Fails(OUT),
             Some(Fault::Errors { share }) if self.draw() < share => Pass::Fails(FAILS),
             Some(Fault::FailThenWork { count }) if self.failed.fetch_add(1, Ordering::Relaxed) < count => {
                 Pass::Fails(FAILS)

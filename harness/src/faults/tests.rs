@@ -152,7 +152,7 @@ async fn consumers_fail_and_nothing_is_lost_or_doubled() {
     }
     world.recorder().flush().await;
     let history = crate::history::History::of(&world.recorder().snapshot().events);
-    let stored = crate::stored::read(&world.backend().unwrap(), &history).await.unwrap();
+    let stored = crate::stored::read(&world, &history).await.unwrap();
     let audit = crate::audit::audit_history(&history, &stored);
     assert_eq!(audit.findings, []);
     assert_eq!(audit.promises.outcomes, sent);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ackscope_protocol::Timestamp;
 use ackscope_protocol::control::BackendKind;
 
 use crate::audit::{Stored, StoredConversation, StoredMessage, audit};
@@ -27,16 +28,22 @@ fn report(seen: bool, budgets: &str, mut steps: Vec<StepResult>) -> RunReport {
     let stored = Stored {
         conversations: vec![StoredConversation {
             conversation_id: trace.conversation_id,
+            version: 0,
             participants: trace.participants.clone(),
+            cached: None,
             messages: vec![StoredMessage {
                 message_id: hello.message_id,
                 sender: hello.sender.clone(),
                 temp_id: hello.temp_id.clone(),
                 text: Some("hello".into()),
+                created_at: Timestamp::from_millis(0),
+                edits: Vec::new(),
+                deleted: false,
                 seq: 1,
                 forwarded: false,
             }],
         }],
+        ..Stored::default()
     };
     for step in steps.iter_mut().filter(|step| !step.is_mark && step.outcome != StepOutcome::Skipped) {
         step.messages.push(hello.message_id);

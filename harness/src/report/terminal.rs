@@ -127,10 +127,10 @@ pub fn latency_table(latencies: &Latencies, budgets: &[BudgetResult], paint: Pai
 
 /// The audit for people. Every line ends with a line feed.
 pub fn audit_text(audit: &Audit, paint: Paint) -> String {
-    let Promises { outcomes, published, stored, seen, unseen, ordered } = audit.promises;
+    let Promises { outcomes, published, stored, seen, unseen, ordered, edited, agreed } = audit.promises;
     let checked = format!(
         "{} promises checked: {outcomes} outcomes, {published} published, {stored} stored, {seen} seen, \
-         {unseen} unseen, {ordered} in order",
+         {unseen} unseen, {ordered} in order, {edited} edits, {agreed} in cache and search",
         audit.promises.total()
     );
     let mut text = String::new();
@@ -249,9 +249,9 @@ delivered          1    2.00 ms    2.00 ms    2.00 ms    2.00 ms   ✓ p99 ≤ 1
 received           1    2.10 ms    2.10 ms    2.10 ms    2.10 ms
 persisted          1    20.0 ms    20.0 ms    20.0 ms    20.0 ms
 
-Audit ✓ clean; 7 promises checked: 1 outcomes, 0 published, 1 stored, 1 seen, 1 unseen, 3 in order
+Audit ✓ clean; 8 promises checked: 1 outcomes, 0 published, 1 stored, 1 seen, 1 unseen, 3 in order, 1 edits, 0 in cache and search
 
-PASS  A small talk: 2 steps, 7 promises, 2 budgets in 1.50 s
+PASS  A small talk: 2 steps, 8 promises, 2 budgets in 1.50 s
 ";
         assert_eq!(said, expected, "\n{said}");
     }
@@ -268,7 +268,7 @@ PASS  A small talk: 2 steps, 7 promises, 2 budgets in 1.50 s
             "rejected           0          -          -          -          -   ✗ p99 ≤ 100 ms, nothing was measured",
             "Audit ✗ 1 promise broken; ",
             "  lost       ben never saw ana's \"hello\"",
-            "FAIL  A small talk: 3 steps, 1 failed, 1 skipped, 6 promises, 1 broken, 1 budget, 1 exceeded in 1.50 s",
+            "FAIL  A small talk: 3 steps, 1 failed, 1 skipped, 7 promises, 1 broken, 1 budget, 1 exceeded in 1.50 s",
         ] {
             assert!(said.contains(line), "{line}\n is not in\n{said}");
         }

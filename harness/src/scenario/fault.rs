@@ -16,10 +16,10 @@ pub struct FaultStep {
     pub target: At<words::Target>,
     /// How. `ackscope faults` prints what each one does and what can have it.
     pub kind: At<words::Kinds>,
-    /// For `latency`: how much later answers come. Absent: 200 ms.
+    /// For `latency` and `network_latency`: how much later answers come. Absent: 200 ms.
     #[serde(default)]
     pub delay: Option<At<Period>>,
-    /// For `latency`: by up to how much more, drawn for each request. Absent: nothing.
+    /// For `latency` and `network_latency`: by up to how much more, drawn for each request. Absent: nothing.
     #[serde(default)]
     pub jitter: Option<At<Period>>,
     /// For `errors`: the share of requests that fails. Absent: half of them.
@@ -28,6 +28,9 @@ pub struct FaultStep {
     /// For `fail_then_work`, `redeliver` and `poison`: how many. Absent: 3.
     #[serde(default)]
     pub count: Option<At<words::Times>>,
+    /// For `bandwidth`: how many bytes a second get through. Absent: 65,536.
+    #[serde(default)]
+    pub rate: Option<At<words::Rate>>,
     /// Heals it after this time, while the next steps go on. Absent: it lasts until it is healed, at the latest at the
     /// end of the run.
     #[serde(default, rename = "for")]
@@ -45,6 +48,12 @@ impl FaultStep {
             FaultKind::Latency => {
                 Fault::Latency { delay_ms: ms(&self.delay, defaults::DELAY_MS), jitter_ms: ms(&self.jitter, 0) }
             }
+            FaultKind::NetworkLatency => {
+                Fault::NetworkLatency { delay_ms: ms(&self.delay, defaults::DELAY_MS), jitter_ms: ms(&self.jitter, 0) }
+            }
+            FaultKind::Bandwidth => Fault::Bandwidth {
+                bytes_per_second: self.rate.as_ref().map_or(defaults::BYTES_PER_SECOND, |rate| rate.0),
+            },
             FaultKind::Errors => {
                 Fault::Errors { share: self.share.as_ref().map_or(defaults::SHARE, |share| share.of_one()) }
             }
@@ -72,9 +81,11 @@ impl FaultStep {
             );
         }
         let counts = matches!(kind, FaultKind::FailThenWork | FaultKind::Redeliver | FaultKind::Poison);
+        let delays = matches!(kind, FaultKind::Latency | FaultKind::NetworkLatency);
         for (name, place, belongs) in [
-            ("delay", self.delay.as_ref().map(|at| at.place), kind == FaultKind::Latency),
-            ("jitter", self.jitter.as_ref().map(|at| at.place), kind == FaultKind::Latency),
+            ("delay", self.delay.as_ref().map(|at| at.place), delays),
+            ("jitter", self.jitter.as_ref().map(|at| at.place), delays),
+            ("rate", self.rate.as_ref().map(|at| at.place), kind == FaultKind::Bandwidth),
             ("share", self.share.as_ref().map(|at| at.place), kind == FaultKind::Errors),
             ("count", self.count.as_ref().map(|at| at.place), counts),
             ("for", self.lasts.as_ref().map(|at| at.place), !kind.is_once()),

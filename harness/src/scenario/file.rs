@@ -244,6 +244,7 @@ pub mod words {
         ErrorCode, FaultKind, FileName, JsonSchema, MediaState, MessageText, Period, Schema, SchemaGenerator, TempId,
         Title, Topic, UserId,
     };
+    use ackscope_protocol::faults::{BYTES_PER_SECOND_MAX, BYTES_PER_SECOND_MIN};
     use std::ops::RangeInclusive;
     use std::str::FromStr;
 
@@ -273,6 +274,7 @@ pub mod words {
         Times::FORMAT,
         Share::FORMAT,
         Count::FORMAT,
+        Rate::FORMAT,
         <Period as Formatted>::FORMAT,
     ];
 
@@ -472,6 +474,18 @@ pub mod words {
             name: "times",
             expected: "a whole number from 1 to 10,000",
             pattern: "^[0-9]{1,5}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    text_word! {
+        /// Bytes a second.
+        Rate(u64),
+        |text| number(text, &(BYTES_PER_SECOND_MIN..=BYTES_PER_SECOND_MAX)),
+        Format {
+            name: "bytes-per-second",
+            expected: "bytes a second: a whole number from 1,024 to 1,073,741,824",
+            pattern: "^[0-9]{4,10}$",
             refuse: refusal::<Self>,
         }
     }

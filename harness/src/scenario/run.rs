@@ -107,12 +107,9 @@ pub async fn run(
     history.missed += recording.first_index;
     report.latencies = Latencies::of_history(&history);
     report.budgets = check_budgets(&report.latencies, &scenario.file.budgets);
-    match world.backend() {
-        Ok(backend) => match stored::read(&backend, &history).await {
-            Ok(stored) => report.audit = audit_history(&history, &stored),
-            Err(error) => report.environment_failed = Some(format!("the store could not be read: {error}")),
-        },
-        Err(error) => report.environment_failed = Some(error.to_string()),
+    match stored::read(world, &history).await {
+        Ok(stored) => report.audit = audit_history(&history, &stored),
+        Err(error) => report.environment_failed = Some(format!("what is stored could not be read: {error}")),
     }
     report.took_us = elapsed_us(started);
     report

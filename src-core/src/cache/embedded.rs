@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::{CacheError, CacheStats, ConversationCache, FillTicket, Lookup, TTL_MS};
 use crate::clock::Clock;
+use crate::planted::{self, Bug};
 use crate::repositories::StoredConversation;
 
 /// Generations are counted for this many groups of ids and not for each id, so that they take a fixed amount
@@ -87,6 +88,9 @@ impl ConversationCache for EmbeddedCache {
     async fn invalidate(&self, conversation_id: ConversationId) -> Result<(), CacheError> {
         let mut generation = self.generation(conversation_id).lock();
         *generation += 1;
+        if planted::is(Bug::StaleCache) {
+            return Ok(());
+        }
         self.entries.invalidate(&conversation_id);
         Ok(())
     }

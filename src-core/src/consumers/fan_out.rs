@@ -22,10 +22,11 @@ use crate::conversations::Conversations;
 use crate::log::{Consumer, EventLog, LogError, Position, Record, Topic};
 use crate::messages::Messages;
 use crate::messaging::Acknowledgments;
+use crate::planted::{self, Bug};
 use crate::probe::Probe;
 use crate::producers::Backoff;
 use crate::record::{self, ConversationUpdated, MessageDelivered, MessageSent, Outcome, RecordError};
-use crate::repositories::StoredConversation;
+use crate::repositories::{StoredConversation, StoredParticipant};
 use crate::rules;
 use crate::socket::sessions::Sessions;
 use crate::state::{Change, Found, MessageChange, MessageState, PlacedChange};
@@ -119,7 +120,9 @@ impl Told {
     /// those it concerned when it happened.
     pub fn audience<'a>(&'a self, now_in: Option<&'a StoredConversation>) -> Vec<&'a UserId> {
         let present = |conversation: &'a StoredConversation| {
-            conversation.participants.iter().filter(|entry| entry.removed_at.is_none()).map(|entry| &entry.user_id)
+            let is_present =
+                |entry: &&'a StoredParticipant| entry.removed_at.is_none() || planted::is(Bug::LeakToRemoved);
+            conversation.participants.iter().filter(is_present).map(|entry| &entry.user_id)
         };
         match self {
             Self::Changed(changed) => {
@@ -332,6 +335,7 @@ impl FanOut {
         for position in &positions {
             self.tail.reach(*position);
         }
+        let mut held = None;
         loop {
             let is_there = || at_start.iter().all(|end| positions.iter().any(|p| is_at(p, end)));
             if caught_up.is_some()
@@ -342,7 +346,7 @@ impl FanOut {
                 let (Ok(()) | Err(())) = caught_up.send(());
             }
             let records = match self.poll(reader.as_mut()).await {
-                Some(records) => records?,
+                Some(records) => planted::reorder(records?, &mut held),
                 None => return Ok(()),
             };
             let mut told: Vec<&Record> = records.iter().collect();
@@ -496,6 +500,9 @@ impl FanOut {
             let Some(event) = event_for(told, present, user, now) else { continue };
             for connection in connections.iter().filter(|connection| Some(connection.id()) != origin) {
                 connection.emit(&event);
+                if planted::is(Bug::DoubleFanOut) && matches!(told, Told::Sent { .. }) {
+                    connection.emit(&event);
+                }
                 recipients += 1;
             }
         }

@@ -15,6 +15,7 @@ use super::group::Work;
 use crate::clients::{ClientError, IndexOperation, SearchClient};
 use crate::clock::Clock;
 use crate::log::{EventLog, NewRecord, Record, Topic};
+use crate::planted::{self, Bug};
 use crate::probe::Probe;
 use crate::producers::{Backoff, dead_letter, publish_all};
 use crate::record::{self, MessageDelivered, MessageSent, Outcome, RecordError};
@@ -87,6 +88,7 @@ impl SearchIndexing {
             match self.stop.run_until_cancelled(self.client.apply(batch)).await? {
                 Ok(()) => return Some(Ok(())),
                 Err(ClientError::Refused { reason }) => return Some(Err(reason)),
+                Err(_) if planted::is(Bug::LostSearchCatchUp) => return Some(Ok(())),
                 Err(error) => {
                     tracing::debug!(%error, "indexing waits for the search service");
                     if !backoff.wait().await {

@@ -22,6 +22,7 @@ use super::{
     Consumer, EventLog, LogError, NewRecord, Position, PublishError, Publishing, Record, Topic, TopicPartition,
 };
 use crate::clock::Clock;
+use crate::planted::{self, Bug};
 use crate::sqlite::{EmbeddedError, EmbeddedFile, FileError, FollowUps, RolledBack, WriteJob};
 
 /// The log's tables. A record's `id` is its topic (10 bits), partition (12 bits) and offset (40 bits), so that
@@ -1141,6 +1142,9 @@ impl Consumer for EmbeddedConsumer {
         loop {
             let records = self.take(max).await?;
             if !records.is_empty() {
+                if planted::is(Bug::CommitBeforeWrite) && self.group.is_some() {
+                    self.commit(&planted::next_positions(&records)).await?;
+                }
                 return Ok(records);
             }
             let left = deadline.saturating_duration_since(Instant::now());

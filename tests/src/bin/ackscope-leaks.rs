@@ -69,7 +69,7 @@ fn child(words: &[String]) -> anyhow::Result<()> {
 /// Holds servers until standard input ends or a signal comes.
 async fn hold(keep: bool) -> anyhow::Result<()> {
     let images = images().await.context("no images")?;
-    let options = ContainersOptions { images, keep, progress: Arc::new(|line| eprintln!("{line}")) };
+    let options = ContainersOptions { images, keep, links: true, progress: Arc::new(|line| eprintln!("{line}")) };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -22,6 +23,7 @@ use super::owner::{IMAGE, KEPT, PORT, Place, Run, SERVER};
 use super::ready::{NotReady, ask};
 use super::sweep::remove_labelled;
 use super::{ContainersError, Progress, Server};
+use crate::environment::network::Link;
 
 /// How long a server may take from the start of its container to its first answer.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -44,8 +46,10 @@ pub(super) struct Running {
     pub(super) server: Server,
     /// The container's.
     pub(super) id: String,
-    /// On this machine's loopback.
+    /// Where clients find it, on this machine's loopback.
     pub(super) port: u16,
+    /// The way from there to it, where faults of the way can be played.
+    pub(super) link: Option<Arc<Link>>,
 }
 
 /// What the start of a server needs.
@@ -56,6 +60,8 @@ pub(super) struct Launch<'a> {
     pub(super) server: Server,
     pub(super) image: &'a ImageName,
     pub(super) keep: bool,
+    /// Whether there is a way to it that can have faults.
+    pub(super) with_link: bool,
     pub(super) progress: &'a Progress,
     pub(super) cancel: &'a CancellationToken,
 }
@@ -106,7 +112,7 @@ impl Launch<'_> {
             let port = container.labels.as_ref().and_then(|labels| labels.get(PORT)).and_then(|port| port.parse().ok());
             let Some(id) = container.id else { continue };
             if let Some(port) = port {
-                let running = Running { server: self.server, id: id.clone(), port };
+                let running = Running { server: self.server, id: id.clone(), port, link: None };
                 match self.unless_cancelled(self.revive(&running)).await {
                     Ok(()) => return Ok(Some(running)),
                     Err(ContainersError::Interrupted) => return Err(ContainersError::Interrupted),
@@ -179,9 +185,18 @@ impl Launch<'_> {
             tries += 1;
             let port = free_port()
                 .map_err(|error| ContainersError::Port { server: self.server, reason: error.to_string() })?;
+            let link = if self.with_link {
+                let opened = Link::to(port).await;
+                let failed =
+                    |error: std::io::Error| ContainersError::Port { server: self.server, reason: error.to_string() };
+                Some(Arc::new(opened.map_err(failed)?))
+            } else {
+                None
+            };
+            let found_at = link.as_ref().map_or(port, |link| link.port());
             // Not given up in the middle: Docker would go on making the container after it was looked for.
-            match self.create(port).await {
-                Ok(id) => return Ok(Running { server: self.server, id, port }),
+            match self.create(port, found_at).await {
+                Ok(id) => return Ok(Running { server: self.server, id, port: found_at, link }),
                 Err(ContainersError::Port { .. }) if tries < PORT_TRIES => {
                     // Docker has made the container and could not start it.
                     let labels = [self.run.label(), format!("{SERVER}={}", self.server.as_str())];
@@ -192,8 +207,9 @@ impl Launch<'_> {
         }
     }
 
-    /// Makes and starts a container whose server listens at this port of the loopback. Gives its id.
-    async fn create(&self, port: u16) -> Result<String, ContainersError> {
+    /// Makes and starts a container whose server listens at this port of the loopback, and is found at the other one.
+    /// Gives its id.
+    async fn create(&self, port: u16, found_at: u16) -> Result<String, ContainersError> {
         let image = self.image.to_string();
         let (name, tag) = if self.image.is_digest() {
             // `NAME:TAG` is all the library can write; the id of an image has the same shape.
@@ -207,10 +223,10 @@ impl Launch<'_> {
         };
         let inside = self.server.port_inside();
         let mut request = GenericImage::new(name, tag).with_exposed_port(inside.tcp()).with_cmd(self.server.command());
-        for (name, value) in self.server.variables(port) {
+        for (name, value) in self.server.variables(found_at) {
             request = request.with_env_var(name, value);
         }
-        for (name, value) in self.run.labels(self.server, port, &image, self.keep) {
+        for (name, value) in self.run.labels(self.server, found_at, &image, self.keep) {
             request = request.with_label(name, value);
         }
         let threads = tokio::runtime::Handle::current();

@@ -278,7 +278,7 @@ fn findings(page: &mut Markup, run: &Run<'_>) {
 }
 
 fn checked(page: &mut Markup, promises: Promises) {
-    let Promises { outcomes, published, stored, seen, unseen, ordered } = promises;
+    let Promises { outcomes, published, stored, seen, unseen, ordered, edited, agreed } = promises;
     page.raw("<table class=\"checked\"><caption>What was checked</caption><tbody>");
     for (count, what) in [
         (outcomes, "sends that must end in exactly one outcome"),
@@ -287,6 +287,8 @@ fn checked(page: &mut Markup, promises: Promises) {
         (seen, "pairs of message and participant who must have seen it exactly once"),
         (unseen, "pairs of message and user who must not have heard of it"),
         (ordered, "places in views and acknowledgments that must agree with the store’s order"),
+        (edited, "edits that must lie in the window, and texts that the edit history must have"),
+        (agreed, "entries of cache and search index that must agree with the store"),
     ] {
         page.raw("<tr><td class=\"num\">").text(&grouped(&count)).raw("</td><th scope=\"row\">").raw(what);
         page.raw("</th></tr>");

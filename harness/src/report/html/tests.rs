@@ -57,7 +57,7 @@ fn a_run_that_passed_says_so_first() {
         "<title>PASS · A small talk · Ackscope</title>",
         "<h2><span class=\"badge pass\">PASS</span> <bdi>A small talk</bdi></h2>",
         "<b>2</b> steps <span>all passed</span>",
-        "<b>7</b> promises <span>all kept</span>",
+        "<b>8</b> promises <span>all kept</span>",
         "<b>2</b> budgets <span>all kept</span>",
         "<b>1</b> messages <span>nothing unusual</span>",
         "<b>1.50 s</b> in all",
@@ -70,7 +70,7 @@ fn a_run_that_passed_says_so_first() {
         "<td class=\"outcome\">✓ passed</td><th scope=\"row\"><bdi>ana sends &quot;hello&quot; to talk</bdi></th>",
         "<th scope=\"row\">delivered</th><td class=\"num\">1</td>",
         "<td class=\"num\">2.00 ms<span class=\"budget good\">✓ ≤ 100 ms</span></td>",
-        "<strong class=\"good\">✓ Clean.</strong> 7 promises were checked.",
+        "<strong class=\"good\">✓ Clean.</strong> 8 promises were checked.",
         "<td class=\"num\">1</td><th scope=\"row\">sends that must end in exactly one outcome</th>",
     ] {
         assert!(page.contains(part), "{part}\n is not in\n{page}");
