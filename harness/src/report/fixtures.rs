@@ -5,8 +5,11 @@ use std::sync::Arc;
 use ackscope_protocol::control::BackendKind;
 
 use crate::audit::{Stored, StoredConversation, StoredMessage, audit};
+use crate::cost::{Cost, StartCost};
 use crate::fixtures::Trace;
-use crate::latency::{Latencies, check_budgets};
+use crate::history::History;
+use crate::latency::{Latencies, Summary, check_budgets};
+use crate::ledger::Ledger;
 use crate::scenario::file::Budgets;
 use crate::scenario::outcome::{RunReport, StepOutcome, StepResult};
 
@@ -53,9 +56,25 @@ fn report(seen: bool, budgets: &str, mut steps: Vec<StepResult>) -> RunReport {
         budgets: check_budgets(&latencies, &budgets),
         latencies,
         audit: audit(&trace.events, &stored),
+        ledger: Ledger::of(&trace.events, &History::of(&trace.events)),
+        cost: cost(),
         environment_failed: None,
         took_us: 1_500_000,
         events: trace.events.into_iter().map(Arc::new).collect(),
+    }
+}
+
+fn cost() -> Cost {
+    Cost {
+        start: StartCost { environment_us: 40_000, node_us: 12_000 },
+        users_us: 9_000,
+        steps_us: 2_400,
+        heal_us: 0,
+        rest_us: 55_000,
+        audit_us: 1_500,
+        timers_late: Summary { count: 6, p50_us: 1_100, p99_us: 2_300, max_us: 2_300, ..Summary::default() },
+        events_missed: 0,
+        memory_peak_bytes: Some(64 * 1_048_576),
     }
 }
 

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use ackscope_protocol::control::BackendKind;
 use ackscope_protocol::ids::MessageId;
 use ackscope_protocol::trace::TraceEvent;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::audit::Audit;
+use crate::cost::Cost;
 use crate::latency::{BudgetResult, Latencies};
+use crate::ledger::Ledger;
 
 /// What became of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum StepOutcome {
     /// It was done, or what it expects was so.
@@ -33,7 +36,7 @@ pub enum StepOutcome {
 }
 
 /// A step and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StepResult {
     /// Its place in the scenario, from 1.
     pub number: usize,
@@ -49,11 +52,12 @@ pub struct StepResult {
     /// How long it took, in microseconds of real time.
     pub took_us: u64,
     /// The messages it speaks of, and those that were found where it failed.
+    #[schemars(with = "Vec<String>")]
     pub messages: Vec<MessageId>,
 }
 
 /// What a run proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every expectation, budget and promise was kept.
@@ -96,6 +100,10 @@ pub struct RunReport {
     pub budgets: Vec<BudgetResult>,
     /// The promises.
     pub audit: Audit,
+    /// What each fault did, against what is promised meanwhile.
+    pub ledger: Ledger,
+    /// What the run cost itself.
+    pub cost: Cost,
     /// Why the environment failed, if it did.
     pub environment_failed: Option<String>,
     /// How long all of it took, in microseconds of real time.
@@ -109,7 +117,7 @@ impl RunReport {
     pub fn verdict(&self) -> Verdict {
         let step_failed = self.steps.iter().any(|step| matches!(step.outcome, StepOutcome::Failed { .. }));
         let inconclusive = self.steps.iter().any(|step| matches!(step.outcome, StepOutcome::Inconclusive { .. }));
-        if step_failed || self.audit.broken > 0 {
+        if step_failed || self.audit.broken > 0 || self.ledger.fails_run() {
             Verdict::Fail
         } else if self.environment_failed.is_some() || inconclusive {
             Verdict::Inconclusive
