@@ -12,7 +12,7 @@ use ackscope_core::log::Topic;
 use ackscope_protocol::faults::{Dependency, Fault, FaultKind, TABLE};
 use ackscope_protocol::text::{Emoji, MessageText};
 use ackscope_protocol::wire::{
-    AckState, ConversationKind, CreateConversation, DeleteMessage, DeleteMode, EditMessage, React, SendMessage,
+    ConversationKind, CreateConversation, DeleteMessage, DeleteMode, EditMessage, React, SendMessage,
 };
 use ackscope_protocol::{ConversationId, MessageId, UserId};
 use fastrand::Rng;
@@ -25,7 +25,7 @@ use crate::environment::EnvironmentOptions;
 use crate::faults::Schedule;
 use crate::judge::judge;
 use crate::ledger::Ledger;
-use crate::scenario::outcome::RunReport;
+use crate::scenario::outcome::{RunReport, message_outcomes};
 use crate::users::SimulatedUser;
 use crate::world::{World, WorldError, WorldOptions};
 
@@ -396,17 +396,7 @@ async fn conclude(
         let sentence = format!("{poisoned} poison records were published, and only {dead} are dead letters");
         found(&mut report.audit, FindingKind::Lost, sentence);
     }
-    for message in history.messages.iter().filter(|message| !message.sent_us.is_empty()) {
-        let last = message.acks.iter().rfind(|seen| seen.ack.state != AckState::Pending);
-        let outcome = match last {
-            None => "none".to_owned(),
-            Some(seen) => match (&seen.ack.error, seen.ack.state) {
-                (Some(error), AckState::Rejected) => error.code.as_str().to_owned(),
-                (_, state) => state.as_str().to_owned(),
-            },
-        };
-        *report.outcomes.entry(outcome).or_default() += 1;
-    }
+    report.outcomes = message_outcomes(&history);
     report.run = Some(RunReport {
         scenario: format!("Chaos {}", report.seed),
         file_name: format!("chaos --seed {} --runs 1", report.seed),

@@ -1,15 +1,18 @@
 //! What came of a scenario: steps, budgets, audit, verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ackscope_protocol::control::BackendKind;
 use ackscope_protocol::ids::MessageId;
 use ackscope_protocol::trace::TraceEvent;
+use ackscope_protocol::wire::AckState;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::audit::Audit;
 use crate::cost::Cost;
+use crate::history::History;
 use crate::latency::{BudgetResult, Latencies};
 use crate::ledger::Ledger;
 
@@ -127,4 +130,47 @@ impl RunReport {
             Verdict::Pass
         }
     }
+
+    /// Why it did not pass, one sentence; none where it did.
+    pub fn why_not(&self) -> Option<String> {
+        let step = self.steps.iter().find_map(|step| match &step.outcome {
+            StepOutcome::Failed { expected, found } => {
+                Some(format!("line {}: {}: expected {expected}, found {found}", step.line, step.title))
+            }
+            StepOutcome::Inconclusive { reason } => Some(format!("line {}: {}: {reason}", step.line, step.title)),
+            StepOutcome::Passed | StepOutcome::Skipped => None,
+        });
+        let finding = || self.audit.findings.first().map(|one| format!("{}: {}", one.kind.as_str(), one.sentence));
+        let fault = || {
+            let row = self.ledger.rows.iter().find(|row| row.fails_run)?;
+            Some(format!("{} {}: {}", row.dependency, row.fault, row.reason))
+        };
+        let budget = || {
+            let budget = self.budgets.iter().find(|budget| !budget.kept)?;
+            Some(format!("the budget of {} {} was not kept", budget.measure.as_str(), budget.percentile.as_str()))
+        };
+        step.or_else(finding).or_else(fault).or_else(|| self.environment_failed.clone()).or_else(budget)
+    }
+
+    /// Messages as their senders were told: the last state, the reason of a refusal, or `none`.
+    pub fn message_outcomes(&self) -> BTreeMap<String, u64> {
+        message_outcomes(&History::of(&self.events))
+    }
+}
+
+/// Messages of a run as their senders were told: the last state, the reason of a refusal, or `none`.
+pub(crate) fn message_outcomes(history: &History) -> BTreeMap<String, u64> {
+    let mut outcomes = BTreeMap::new();
+    for message in history.messages.iter().filter(|message| !message.sent_us.is_empty()) {
+        let last = message.acks.iter().rfind(|seen| seen.ack.state != AckState::Pending);
+        let outcome = match last {
+            None => "none",
+            Some(seen) => match (&seen.ack.error, seen.ack.state) {
+                (Some(error), AckState::Rejected) => error.code.as_str(),
+                (_, state) => state.as_str(),
+            },
+        };
+        *outcomes.entry(outcome.to_owned()).or_default() += 1;
+    }
+    outcomes
 }
