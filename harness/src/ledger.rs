@@ -9,7 +9,7 @@
 //! | a refusal that none of the faults explains, or one that says not to try again | a failure of the run |
 //! | not indexed, not verified when everything came to rest, although the service was back | a failure of the run |
 //! | half of many messages later than the budget, where none of the faults may slow them down | a failure of the run |
-//! | single messages later than the budget | shown: on a busy machine that happens without any fault |
+//! | single messages later than the budget, or refused because their time was over | shown: on a busy machine that happens without any fault |
 //! | not persisted, no answer | shown: what is lost fails the run in the audit, which knows who is excused |
 
 mod promises;
@@ -19,6 +19,7 @@ mod tests;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use ackscope_core::limits::Limits;
 use ackscope_protocol::ErrorCode;
 use ackscope_protocol::faults::{Dependency, FaultKind};
 use ackscope_protocol::ids::MessageId;
@@ -29,6 +30,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use self::promises::{PROMISES, Promise, promise};
+use crate::cost::us;
 use crate::history::{History, MessageHistory, excerpt};
 use crate::latency::{Distribution, Percentile, Summary};
 use crate::report::micros;
@@ -255,8 +257,14 @@ impl Row {
     fn breaks(&mut self, fails_run: bool, sentence: String) {
         self.broken += 1;
         self.fails_run |= fails_run;
+        if self.breaches.len() == BREACHES_MAX && fails_run {
+            // What fails the run has its place in front of what is only shown.
+            let shown = self.breaches.iter().rposition(|breach| !breach.fails_run);
+            shown.map(|shown| self.breaches.remove(shown));
+        }
         if self.breaches.len() < BREACHES_MAX {
-            self.breaches.push(Breach { sentence, fails_run });
+            let place = self.breaches.iter().filter(|breach| breach.fails_run || !fails_run).count();
+            self.breaches.insert(place, Breach { sentence, fails_run });
         }
     }
 }
@@ -356,6 +364,20 @@ struct Send<'h> {
     answered_us: Option<u64>,
     /// From the send to `delivered`; none where the connection broke meanwhile, which is no latency of the system.
     delivered_us: Option<u64>,
+}
+
+impl Send<'_> {
+    /// How long a refusal took that came because the time of the send was over, in microseconds: what took so long says
+    /// that something was slow, not that it failed.
+    fn out_of_time_us(&self) -> Option<u64> {
+        let Outcome::Rejected { code: ErrorCode::StoreUnavailable | ErrorCode::OutcomeUnknown, .. } = self.outcome
+        else {
+            return None;
+        };
+        let took_us = self.answered_us?.saturating_sub(self.at_us);
+        // The client's clock began before the service's.
+        (took_us >= us(Limits::default().send_deadline)).then_some(took_us)
+    }
 }
 
 /// Every send of a run. An ACK answers the latest send before it.
@@ -499,7 +521,12 @@ impl Reader<'_> {
             Outcome::Rejected { code, retryable } if OF_DEPENDENCIES.contains(&code) => {
                 let to_us = send.answered_us.unwrap_or(send.at_us);
                 let near = self.periods.iter().filter(|period| period.is_near(send.at_us, to_us, AFTERMATH_US));
-                if !near.into_iter().any(|period| promise(period.on, period.kind).may_refuse.contains(&code)) {
+                let is_explained =
+                    near.into_iter().any(|period| promise(period.on, period.kind).may_refuse.contains(&code));
+                if !is_explained && let Some(us) = send.out_of_time_us() {
+                    let took = micros(us);
+                    row.breaks(false, format!("\"{}\" was refused with `{code}` after {took}: out of time", what()));
+                } else if !is_explained {
                     row.breaks(true, format!("\"{}\" was refused with `{code}`, which is not promised", what()));
                 } else if !retryable {
                     row.breaks(true, format!("\"{}\" was refused with `{code}` and not to be tried again", what()));
@@ -516,7 +543,12 @@ impl Reader<'_> {
         let mut alone = Distribution::default();
         let mut late = Vec::new();
         for send in during {
-            let Some(us) = send.delivered_us else { continue };
+            let (us, is_refused) = match (send.delivered_us, send.out_of_time_us()) {
+                (Some(us), _) => (us, false),
+                // Refused before the budget was over, because it would not have been kept.
+                (None, Some(us)) => (us.max(BUDGET_US + 1), true),
+                (None, None) => continue,
+            };
             let to_us = send.at_us + us;
             let is_slowed = |other: &Period| {
                 other.is_near(send.at_us, to_us, AFTERMATH_US) && !promise(other.on, other.kind).in_time
@@ -526,7 +558,7 @@ impl Reader<'_> {
                 continue;
             }
             alone.record(us);
-            if us > BUDGET_US {
+            if us > BUDGET_US && !is_refused {
                 late.push((us, send));
             }
         }
@@ -534,8 +566,12 @@ impl Reader<'_> {
         let median = |distribution: &Distribution| distribution.at(Percentile::P50).unwrap_or(0);
         let (with_it, without_it) = (median(&alone), median(without));
         if alone.count() >= MANY && without.count() >= MANY && with_it > BUDGET_US && without_it <= BUDGET_US {
-            let (with_it, without_it) = (micros(with_it), micros(without_it));
-            row.breaks(true, format!("half of the messages took {with_it} or more, without a fault {without_it}"));
+            let without_it = micros(without_it);
+            let sentence = format!(
+                "half of the messages were not delivered within {DELIVERED_BUDGET_MS} ms; without a fault the median is \
+                 {without_it}"
+            );
+            row.breaks(true, sentence);
             return;
         }
         // Where it is as late without a fault it is the machine.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ackscope_harness::chaos::{self, ChaosOptions, ChaosReport};
 use ackscope_harness::ledger::Ledger;
 use ackscope_harness::report::files::write_report;
-use ackscope_harness::report::ledger::ledger_text;
+use ackscope_harness::report::ledger::{Detail, ledger_text};
 use ackscope_harness::report::paint::Paint;
 use ackscope_harness::report::put;
 use ackscope_harness::world::WorldError;
@@ -79,7 +79,8 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
     if args.json {
         out::json(&json!({ "runs": reports.len(), "broken": broken, "ledger": ledger, "reports": reports }))?;
     } else {
-        out::text(&format!("\n{}", ledger_text(&ledger, Paint::for_stream(&std::io::stdout()))));
+        let paint = Paint::for_stream(&std::io::stdout());
+        out::text(&format!("\n{}", ledger_text(&ledger, Detail::Figures, paint)));
         out::text(&summary(&reports));
     }
     Ok(if broken == 0 { Exit::Pass } else { Exit::Fail })

@@ -147,6 +147,34 @@ fn a_refusal_that_the_fault_does_not_explain_fails_the_run() {
 }
 
 #[test]
+fn a_refusal_because_time_was_over_is_lateness() {
+    let deadline_us = us(Limits::default().send_deadline);
+    let run = |took_us: u64, count: u64| {
+        let mut trace = people();
+        for number in 0..MANY {
+            delivered(&mut trace, SEC + number * MS, "without", MS, None);
+        }
+        fault(&mut trace, 20 * SEC, "search", "hang", true);
+        for number in 0..count {
+            let made = trace.send_at(20 * SEC + number * MS, "ana", "with");
+            trace.rejected_at(20 * SEC + number * MS + took_us, &made, ErrorCode::StoreUnavailable);
+        }
+        only(&trace)
+    };
+    let row = run(deadline_us, 1);
+    assert_eq!((row.verdict, row.fails_run), (Kept::Broken, false));
+    assert_eq!(row.reason, "\"with\" was refused with `store_unavailable` after 90.0 ms: out of time");
+    assert!(run(deadline_us - 1, 1).fails_run, "nothing was slow");
+    // Many of them are no chance.
+    let row = run(deadline_us, MANY);
+    assert!(row.fails_run);
+    assert_eq!((row.broken, row.breaches.len()), (MANY + 1, BREACHES_MAX));
+    assert!(row.breaches[0].fails_run && row.breaches[1..].iter().all(|breach| !breach.fails_run));
+    let sentence = "half of the messages were not delivered within 100 ms; without a fault the median is 1.00 ms";
+    assert_eq!(row.reason, format!("{sentence}, and {MANY} more"));
+}
+
+#[test]
 fn a_refusal_says_that_trying_again_makes_sense() {
     let mut trace = people();
     fault(&mut trace, SEC, "kafka", "outage", true);

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::cost::cost_text;
-use super::ledger::ledger_text;
+use super::ledger::{Detail, ledger_text};
 use super::paint::{Paint, Tone};
 use super::timeline::timeline;
 use super::{micros, put};
@@ -79,7 +79,7 @@ impl<W: Write> TerminalReport<W> {
         writeln!(self.out, "\n{}", timeline(&history, self.paint))?;
         write!(self.out, "{}", latency_table(&report.latencies, &report.budgets, self.paint))?;
         writeln!(self.out)?;
-        let ledger = ledger_text(&report.ledger, self.paint);
+        let ledger = ledger_text(&report.ledger, Detail::Everything, self.paint);
         if !ledger.is_empty() {
             writeln!(self.out, "{ledger}")?;
         }
@@ -291,7 +291,7 @@ PASS  A small talk: 2 steps, 7 promises, 2 budgets in 1.50 s
     fn a_fault_that_broke_its_promise_fails_the_run() {
         let said = written(&degraded_report());
         for line in [
-            "search outage                    2 ",
+            "search outage                        2 ",
             "  ✗ \"never\" was refused with `internal`, which is not promised",
             "FAIL  A small talk: 0 steps, 0 promises, 1 fault against its promise in 1.50 s",
         ] {
