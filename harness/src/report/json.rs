@@ -176,7 +176,7 @@ mod tests {
                 "const" if value != what => wrong.push(format!("{at}: not {what}")),
                 "enum" if !what.as_array().unwrap().contains(value) => wrong.push(format!("{at}: not in {what}")),
                 "minimum" if value.is_number() && value.as_f64() < what.as_f64() => {
-                    wrong.push(format!("{at}: below {what}"))
+                    wrong.push(format!("{at}: below {what}"));
                 }
                 "type" => {
                     let is = |kind: &Value| match kind.as_str().unwrap() {
