@@ -49,7 +49,7 @@ pub(crate) fn judge(world: &World) -> BoxFuture<'_, Judged> {
         };
         Judged {
             latencies: Latencies::of_history(&history),
-            ledger: Ledger::of(&recording.events, &history),
+            ledger: Ledger::with_deadline(&recording.events, &history, world.send_deadline()),
             audit,
             history,
             events: recording.events,

@@ -18,6 +18,7 @@ mod tests;
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use ackscope_core::limits::Limits;
 use ackscope_protocol::ErrorCode;
@@ -173,13 +174,24 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Of a run. `history` is that of the same events.
+    /// Of a run whose node has the usual limits. `history` is that of the same events.
     pub fn of<E: Borrow<TraceEvent>>(events: &[E], history: &History) -> Self {
+        Self::with_deadline(events, history, Limits::default().send_deadline)
+    }
+
+    /// Of a run whose node gives a send so much time until its outcome.
+    pub fn with_deadline<E: Borrow<TraceEvent>>(events: &[E], history: &History, send_deadline: Duration) -> Self {
         let periods = periods(events);
         if periods.is_empty() {
             return Self::default();
         }
-        let reader = Reader { history, media: media(events), sends: sends(history), periods: &periods };
+        let reader = Reader {
+            history,
+            media: media(events),
+            sends: sends(history),
+            periods: &periods,
+            deadline_us: us(send_deadline),
+        };
         let without = reader.without();
         Self { rows: (0..periods.len()).map(|index| reader.row(index, &without)).collect() }
     }
@@ -369,14 +381,14 @@ struct Send<'h> {
 impl Send<'_> {
     /// How long a refusal took that came because the time of the send was over, in microseconds: what took so long says
     /// that something was slow, not that it failed.
-    fn out_of_time_us(&self) -> Option<u64> {
+    fn out_of_time_us(&self, deadline_us: u64) -> Option<u64> {
         let Outcome::Rejected { code: ErrorCode::StoreUnavailable | ErrorCode::OutcomeUnknown, .. } = self.outcome
         else {
             return None;
         };
         let took_us = self.answered_us?.saturating_sub(self.at_us);
         // The client's clock began before the service's.
-        (took_us >= us(Limits::default().send_deadline)).then_some(took_us)
+        (took_us >= deadline_us).then_some(took_us)
     }
 }
 
@@ -454,6 +466,8 @@ struct Reader<'a> {
     media: HashMap<MessageId, Media>,
     sends: Vec<Send<'a>>,
     periods: &'a [Period],
+    /// When the node gives a send up.
+    deadline_us: u64,
 }
 
 impl Reader<'_> {
@@ -523,7 +537,7 @@ impl Reader<'_> {
                 let near = self.periods.iter().filter(|period| period.is_near(send.at_us, to_us, AFTERMATH_US));
                 let is_explained =
                     near.into_iter().any(|period| promise(period.on, period.kind).may_refuse.contains(&code));
-                if !is_explained && let Some(us) = send.out_of_time_us() {
+                if !is_explained && let Some(us) = send.out_of_time_us(self.deadline_us) {
                     let took = micros(us);
                     row.breaks(false, format!("\"{}\" was refused with `{code}` after {took}: out of time", what()));
                 } else if !is_explained {
@@ -543,7 +557,7 @@ impl Reader<'_> {
         let mut alone = Distribution::default();
         let mut late = Vec::new();
         for send in during {
-            let (us, is_refused) = match (send.delivered_us, send.out_of_time_us()) {
+            let (us, is_refused) = match (send.delivered_us, send.out_of_time_us(self.deadline_us)) {
                 (Some(us), _) => (us, false),
                 // Refused before the budget was over, because it would not have been kept.
                 (None, Some(us)) => (us.max(BUDGET_US + 1), true),

@@ -136,6 +136,7 @@ pub struct World {
     kind: BackendKind,
     reason: String,
     start_cost: StartCost,
+    send_deadline: Duration,
     chat_url: String,
     backend: RwLock<Option<Backend>>,
     faults: RwLock<Option<Arc<Faults>>>,
@@ -165,6 +166,7 @@ impl World {
     pub fn start(options: WorldOptions) -> BoxFuture<'static, Result<Self, WorldError>> {
         Box::pin(async move {
             let started = Instant::now();
+            let send_deadline = options.limits.send_deadline;
             let clock = Clock::default();
             let recorder = Recorder::new(options.events_max);
             let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
@@ -203,6 +205,7 @@ impl World {
                 kind: environment.kind(),
                 reason: environment.reason().to_owned(),
                 start_cost: StartCost { environment_us, node_us: cost::us(started.elapsed()) - environment_us },
+                send_deadline,
                 chat_url: format!("http://{}", reachable(node.address())),
                 backend: RwLock::new(Some(backend)),
                 faults: RwLock::new(Some(Arc::new(faults))),
@@ -221,6 +224,11 @@ impl World {
     /// How long the start took.
     pub fn start_cost(&self) -> StartCost {
         self.start_cost
+    }
+
+    /// How long the node gives a send until its outcome.
+    pub fn send_deadline(&self) -> Duration {
+        self.send_deadline
     }
 
     /// Business time.

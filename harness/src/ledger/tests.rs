@@ -165,6 +165,12 @@ fn a_refusal_because_time_was_over_is_lateness() {
     assert_eq!((row.verdict, row.fails_run), (Kept::Broken, false));
     assert_eq!(row.reason, "\"with\" was refused with `store_unavailable` after 90.0 ms: out of time");
     assert!(run(deadline_us - 1, 1).fails_run, "nothing was slow");
+    let mut trace = people();
+    fault(&mut trace, SEC, "search", "hang", true);
+    rejected(&mut trace, SEC, "at once", ErrorCode::StoreUnavailable);
+    let history = History::of(&trace.events);
+    let impatient = Ledger::with_deadline(&trace.events, &history, Duration::from_millis(2));
+    assert!(!impatient.fails_run() && ledger(&trace).fails_run(), "the node's own limit counts");
     // Many of them are no chance.
     let row = run(deadline_us, MANY);
     assert!(row.fails_run);
