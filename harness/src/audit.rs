@@ -29,6 +29,7 @@ use ackscope_protocol::ids::{ConversationId, MessageId, TempId, UserId};
 use ackscope_protocol::limits::EDIT_WINDOW_MS;
 use ackscope_protocol::trace::{Stage, TraceEvent};
 use ackscope_protocol::wire::AckState;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::history::{History, MessageHistory, UserHistory, excerpt};
@@ -104,7 +105,7 @@ pub struct StoredMessage {
 }
 
 /// What kind of promise was broken, named like a field guide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// Something promised never came.
@@ -139,13 +140,16 @@ impl FindingKind {
 }
 
 /// Names a message for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Concerned {
     /// The message.
+    #[schemars(with = "String")]
     pub message_id: MessageId,
     /// The sender's own name for it, when known.
+    #[schemars(with = "Option<String>")]
     pub temp_id: Option<TempId>,
     /// Who sent it, when known.
+    #[schemars(with = "Option<String>")]
     pub sender: Option<UserId>,
     /// The start of its text.
     pub excerpt: String,
@@ -161,7 +165,7 @@ impl fmt::Display for Concerned {
 }
 
 /// A broken promise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What kind.
     pub kind: FindingKind,
@@ -170,11 +174,12 @@ pub struct Finding {
     /// The messages it concerns.
     pub messages: Vec<Concerned>,
     /// Whose view or connection it is about, if one user's.
+    #[schemars(with = "Option<String>")]
     pub user: Option<UserId>,
 }
 
 /// How many promises were checked, by what was promised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Promises {
     /// Sends that must end in exactly one outcome.
     pub outcomes: u64,
@@ -209,7 +214,7 @@ impl Promises {
 }
 
 /// What came of an audit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Audit {
     /// What was checked. An audit that checked nothing is not clean, it is empty.
     pub promises: Promises,

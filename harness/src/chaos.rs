@@ -12,20 +12,20 @@ use ackscope_core::log::Topic;
 use ackscope_protocol::faults::{Dependency, Fault, FaultKind, TABLE};
 use ackscope_protocol::text::{Emoji, MessageText};
 use ackscope_protocol::wire::{
-    AckState, ConversationKind, CreateConversation, DeleteMessage, DeleteMode, EditMessage, React, SendMessage,
+    ConversationKind, CreateConversation, DeleteMessage, DeleteMode, EditMessage, React, SendMessage,
 };
 use ackscope_protocol::{ConversationId, MessageId, UserId};
 use fastrand::Rng;
 use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
 
-use crate::audit::{Audit, Finding, FindingKind, audit_history};
+use crate::audit::{Audit, Finding, FindingKind};
+use crate::cost::{Cost, TimerWatch, us};
 use crate::environment::EnvironmentOptions;
 use crate::faults::Schedule;
-use crate::history::History;
-use crate::latency::Latencies;
-use crate::scenario::outcome::RunReport;
-use crate::stored;
+use crate::judge::judge;
+use crate::ledger::Ledger;
+use crate::scenario::outcome::{RunReport, message_outcomes};
 use crate::users::SimulatedUser;
 use crate::world::{World, WorldError, WorldOptions};
 
@@ -74,6 +74,10 @@ pub struct ChaosReport {
     pub outcomes: BTreeMap<String, u64>,
     /// The audit.
     pub audit: Audit,
+    /// What faults did, a row for each dependency and kind.
+    pub ledger: Ledger,
+    /// What the run cost itself.
+    pub cost: Cost,
     /// Wall time in milliseconds.
     pub took_ms: u64,
     /// The run as reports and recordings want it.
@@ -85,6 +89,11 @@ impl ChaosReport {
     /// Faults that were set.
     pub fn fault_count(&self) -> u64 {
         self.faults.values().sum()
+    }
+
+    /// No promise was broken, neither in the audit nor, where that fails a run, in the ledger.
+    pub fn is_clean(&self) -> bool {
+        self.audit.is_clean() && !self.ledger.fails_run()
     }
 
     /// Sends, retries among them.
@@ -107,14 +116,20 @@ pub fn run(options: ChaosOptions) -> BoxFuture<'static, Result<ChaosReport, Worl
         let played = play(&world, &options).await;
         world.shutdown().await;
         let mut report = played?;
-        report.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        report.took_ms = us(started.elapsed()) / 1_000;
         Ok(report)
     })
 }
 
 async fn play(world: &Arc<World>, options: &ChaosOptions) -> Result<ChaosReport, WorldError> {
     let mut rng = Rng::with_seed(options.seed);
+    let watch = TimerWatch::begin();
+    let mut report = ChaosReport { seed: options.seed, ..ChaosReport::default() };
+    report.cost.start = world.start_cost();
+    let connecting = Instant::now();
     let users = connect(world, options.users).await?;
+    report.cost.users_us = us(connecting.elapsed());
+    let playing = Instant::now();
     let conversations = converse(&users, &mut rng).await?;
     let deadline = Instant::now() + options.duration;
     let busy: Vec<_> = users
@@ -134,21 +149,26 @@ async fn play(world: &Arc<World>, options: &ChaosOptions) -> Result<ChaosReport,
         })
         .collect();
     let poisoned = AtomicU64::new(0);
-    let mut report = ChaosReport { seed: options.seed, ..ChaosReport::default() };
     report.faults = break_things(world, rng.fork(), deadline, &poisoned).await?;
     for actions in join_all(busy).await.into_iter().flatten() {
         for (action, count) in actions {
             *report.actions.entry(action).or_default() += count;
         }
     }
+    report.cost.steps_us = us(playing.elapsed());
+    let healing = Instant::now();
     world.reset_faults().await?;
+    report.cost.heal_us = us(healing.elapsed());
+    let resting = Instant::now();
     join_all(users.iter().map(|user| come_back(world, user))).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let still = match world.quiesce(REST_LIMIT).await {
         Ok(()) => None,
         Err(WorldError::NotQuiet { still, .. }) => Some(still),
         Err(error) => return Err(error),
     };
-    judge(world, &mut report, still, poisoned.into_inner()).await?;
+    report.cost.rest_us = us(resting.elapsed());
+    report.cost.timers_late = watch.end().await;
+    conclude(world, &mut report, still, poisoned.into_inner()).await?;
     Ok(report)
 }
 
@@ -344,25 +364,24 @@ async fn come_back(world: &World, user: &SimulatedUser) -> Result<(), WorldError
     Ok(())
 }
 
-/// Reads what is stored, audits, and looks at what the audit does not.
-async fn judge(
+/// Judges the run, and looks at what the audit does not.
+async fn conclude(
     world: &World,
     report: &mut ChaosReport,
     still: Option<String>,
     poisoned: u64,
 ) -> Result<(), WorldError> {
-    world.recorder().flush().await;
-    let recording = world.recorder().snapshot();
-    let mut history = History::of(&recording.events);
-    history.missed += recording.first_index;
-    report.audit = match stored::read(world, &history).await {
-        Ok(stored) => audit_history(&history, &stored),
-        Err(error) => {
-            let mut audit = Audit::default();
-            found(&mut audit, FindingKind::Lost, format!("the store could not be read: {error}"));
-            audit
-        }
-    };
+    let judged = judge(world).await;
+    let history = judged.history;
+    report.ledger = judged.ledger.by_fault();
+    report.cost.audit_us = us(judged.took);
+    report.cost.events_missed = history.missed;
+    report.cost.memory_peak_bytes = Cost::memory_peak_bytes();
+    report.audit = judged.audit.unwrap_or_else(|reason| {
+        let mut audit = Audit::default();
+        found(&mut audit, FindingKind::Lost, reason);
+        audit
+    });
     if let Some(still) = still {
         found(
             &mut report.audit,
@@ -379,17 +398,7 @@ async fn judge(
         let sentence = format!("{poisoned} poison records were published, and only {dead} are dead letters");
         found(&mut report.audit, FindingKind::Lost, sentence);
     }
-    for message in history.messages.iter().filter(|message| !message.sent_us.is_empty()) {
-        let last = message.acks.iter().rfind(|seen| seen.ack.state != AckState::Pending);
-        let outcome = match last {
-            None => "none".to_owned(),
-            Some(seen) => match (&seen.ack.error, seen.ack.state) {
-                (Some(error), AckState::Rejected) => error.code.as_str().to_owned(),
-                (_, state) => state.as_str().to_owned(),
-            },
-        };
-        *report.outcomes.entry(outcome).or_default() += 1;
-    }
+    report.outcomes = message_outcomes(&history);
     report.run = Some(RunReport {
         scenario: format!("Chaos {}", report.seed),
         file_name: format!("chaos --seed {} --runs 1", report.seed),
@@ -397,12 +406,14 @@ async fn judge(
         backend_reason: world.environment().reason,
         seed: report.seed,
         steps: Vec::new(),
-        latencies: Latencies::of_history(&history),
+        latencies: judged.latencies,
         budgets: Vec::new(),
         audit: report.audit.clone(),
+        ledger: report.ledger.clone(),
+        cost: report.cost,
         environment_failed: None,
         took_us: history.end_us,
-        events: recording.events,
+        events: judged.events,
     });
     Ok(())
 }
@@ -443,6 +454,9 @@ mod tests {
         };
         let report = run(options).await.unwrap();
         assert!(report.audit.is_clean(), "{:#?}", report.audit.findings);
+        let faults: u64 = report.ledger.rows.iter().map(|row| row.times).sum();
+        assert_eq!(faults, report.fault_count(), "every fault is in the ledger");
+        assert!(!report.ledger.fails_run(), "{:#?}", report.ledger);
         assert!(report.sends() > 100 && report.fault_count() > 3, "{report:?}");
         assert!(report.audit.promises.total() > report.sends());
         assert!(report.outcomes.get("persisted").is_some_and(|count| *count > 10), "{:?}", report.outcomes);

@@ -8,6 +8,7 @@ use std::borrow::Borrow;
 use ackscope_protocol::trace::TraceEvent;
 use ackscope_protocol::wire::AckState;
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::history::History;
@@ -17,7 +18,7 @@ use crate::scenario::file::{Budgets, Limits};
 const LONGEST_US: u64 = 600_000_000;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// From the send to the `pending` ACK.
@@ -49,7 +50,7 @@ impl Measure {
 }
 
 /// A point of a distribution that can be limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 pub enum Percentile {
     /// The median.
     #[serde(rename = "p50")]
@@ -170,7 +171,7 @@ impl Distribution {
 }
 
 /// The figures of a distribution, in microseconds; all zero when `count` is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
     /// How many values.
     pub count: u64,
@@ -266,7 +267,7 @@ impl Latencies {
 }
 
 /// One limit and what was measured against it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BudgetResult {
     /// What was measured.
     pub measure: Measure,

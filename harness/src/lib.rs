@@ -12,6 +12,8 @@
 //! | [`scenario`] | scenario files: reading, checking, running |
 //! | [`history`] | a run's events by message, user and conversation |
 //! | [`audit`] | checks a run's history against the promises |
+//! | [`ledger`] | what is promised while something has a fault, against what happened |
+//! | [`cost`] | what a run cost itself |
 //! | [`stored`] | reads what the store holds, for the audit |
 //! | [`latency`] | percentiles and histograms of a run |
 //! | [`services`] | the simulated media and search services, with faults |
@@ -24,13 +26,16 @@
 pub mod audit;
 pub mod chaos;
 pub mod control;
+pub mod cost;
 pub mod environment;
 pub mod faults;
 #[cfg(test)]
 mod fixtures;
 pub mod history;
 pub mod host;
+mod judge;
 pub mod latency;
+pub mod ledger;
 pub mod load;
 pub mod matrix;
 pub mod recorder;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackscope_core::clients::ClientError;
 use ackscope_core::clock::Clock;
@@ -21,6 +21,7 @@ use ackscope_protocol::{Timestamp, UserId};
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::RwLock;
 
+use crate::cost::{self, StartCost};
 use crate::environment::{Environment, EnvironmentError, EnvironmentOptions};
 use crate::faults::{FaultError, Faults, Healed};
 use crate::recorder::{EVENTS_MAX, PROBE_QUEUE, Recorder};
@@ -138,6 +139,8 @@ pub struct World {
     token_key: TokenKey,
     kind: BackendKind,
     reason: String,
+    start_cost: StartCost,
+    send_deadline: Duration,
     chat_url: String,
     backend: RwLock<Option<Backend>>,
     faults: RwLock<Option<Arc<Faults>>>,
@@ -166,10 +169,13 @@ impl World {
     /// Starts a backend and a node; there are no users yet.
     pub fn start(options: WorldOptions) -> BoxFuture<'static, Result<Self, WorldError>> {
         Box::pin(async move {
+            let started = Instant::now();
+            let send_deadline = options.limits.send_deadline;
             let clock = Clock::default();
             let recorder = Recorder::new(options.events_max);
             let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
             let environment = Environment::start(options.environment, &clock).await?;
+            let environment_us = cost::us(started.elapsed());
             let furnished = async {
                 let backend = environment.backend().cloned().ok_or(WorldError::Ended)?;
                 let services = Arc::new(SimulatedServices::start(&clock, environment.kept_folder()).await?);
@@ -202,6 +208,8 @@ impl World {
                 token_key,
                 kind: environment.kind(),
                 reason: environment.reason().to_owned(),
+                start_cost: StartCost { environment_us, node_us: cost::us(started.elapsed()) - environment_us },
+                send_deadline,
                 chat_url: format!("http://{}", reachable(node.address())),
                 backend: RwLock::new(Some(backend)),
                 faults: RwLock::new(Some(Arc::new(faults))),
@@ -215,6 +223,16 @@ impl World {
     /// The run's recorder.
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    /// How long the start took.
+    pub fn start_cost(&self) -> StartCost {
+        self.start_cost
+    }
+
+    /// How long the node gives a send until its outcome.
+    pub fn send_deadline(&self) -> Duration {
+        self.send_deadline
     }
 
     /// Business time.

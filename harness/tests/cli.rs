@@ -357,3 +357,65 @@ fn the_matrix_of_no_event_names_the_nearest_one() {
     assert_exit(&output, 2);
     assert!(stderr(&output).contains("did you mean `message:edit`?"), "{}", stderr(&output));
 }
+
+#[test]
+fn several_backends_become_a_table_and_one_that_cannot_be_had_is_inconclusive() {
+    let state = state();
+    let talk = scenario(&state, "talk.yaml", TALK);
+    let folder = state.path().join("report");
+    let report = folder.to_string_lossy().into_owned();
+    let output = run(state.path(), &["run", &talk, "--backend", "embedded,external", "--report", &report]);
+    assert_exit(&output, 3);
+    let said = stdout(&output);
+    for part in [
+        "  PASS  A talk: 2 steps",
+        "Scenario                  embedded ",
+        "talk                      ✓ ",
+        "? external: the `external` backend needs the address of every server; missing: --mongodb-uri",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    assert!(!said.contains("Time since sent"), "one line for each scenario is enough\n{said}");
+    for file in ["table.json", "embedded/report.html", "embedded/report.json", "external/report.json"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    let output = run(state.path(), &["run", &talk, "--backend", "embedded,external", "--json"]);
+    assert_exit(&output, 3);
+    let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(json["verdict"], "inconclusive");
+    assert_eq!(json["runs"].as_array().unwrap().len(), 1);
+    let row = &json["table"]["rows"][0];
+    assert_eq!(row["same"], "not_known");
+    assert_eq!((&row["cells"][0]["verdict"], &row["cells"][0]["messages"]), (&"pass".into(), &1.into()));
+    assert_eq!((&row["cells"][1]["verdict"], &row["cells"][1]["is_played"]), (&"inconclusive".into(), &false.into()));
+}
+
+#[test]
+fn backends_beside_each_other_are_different_ones() {
+    let state = state();
+    let talk = scenario(&state, "talk.yaml", TALK);
+    for (backends, said) in [("embedded,auto", "`auto` is one of the others"), ("embedded,embedded", "named twice")] {
+        let output = run(state.path(), &["run", &talk, "--backend", backends]);
+        assert_exit(&output, 2);
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_report_has_a_schema_and_says_what_faults_did() {
+    let state = state();
+    let output = run(state.path(), &["run", "--schema"]);
+    assert_exit(&output, 0);
+    let schema: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(schema["title"], "Ackscope report");
+    let search = root().join("scenarios/search-outage.yaml").to_string_lossy().into_owned();
+    let output = run(state.path(), &["run", &search, "--json"]);
+    assert_exit(&output, 0);
+    assert_eq!(stdout(&output).lines().count(), 1);
+    let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let row = &json["runs"][0]["ledger"][0];
+    assert_eq!((&row["dependency"], &row["fault"], &row["sends"]), (&"search".into(), &"outage".into(), &1.into()));
+    assert_eq!((&row["recovery"]["indexed"], &row["recovery"]["open"]), (&1.into(), &0.into()));
+    assert_ne!(row["fails_run"], true, "{row}");
+    assert!(json["runs"][0]["cost"]["rest_us"].as_u64().unwrap() > 0);
+}

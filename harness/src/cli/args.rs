@@ -73,6 +73,13 @@ pub(crate) struct BackendArgs {
     /// Which backend to run on. `auto` takes what fits this machine, and says which and why.
     #[arg(long, value_enum, value_name = "BACKEND")]
     pub(crate) backend: Option<BackendChoice>,
+    #[command(flatten)]
+    pub(crate) servers: ServerArgs,
+}
+
+/// Where servers and containers come from.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ServerArgs {
     /// MongoDB for `external`, such as mongodb://user:password@host:27017/?replicaSet=rs0. A password is safer in the
     /// environment (ACKSCOPE_MONGODB_URI), where other users of the machine do not see it.
     #[arg(long, value_name = "URI", hide_short_help = true)]
@@ -113,8 +120,20 @@ pub(crate) struct LimitArgs {
 impl BackendArgs {
     /// What the flags set.
     pub(crate) fn flags(&self) -> Settings {
+        self.servers.flags(self.backend)
+    }
+
+    /// What the flags set, limits too.
+    pub(crate) fn flags_with(&self, limits: &LimitArgs) -> Settings {
+        Settings { limits: limits.limits.iter().copied().collect(), ..self.flags() }
+    }
+}
+
+impl ServerArgs {
+    /// What the flags set.
+    pub(crate) fn flags(&self, backend: Option<BackendChoice>) -> Settings {
         Settings {
-            backend: self.backend,
+            backend,
             addresses: Addresses {
                 mongodb_uri: self.mongodb_uri.clone(),
                 redis_url: self.redis_url.clone(),
@@ -129,11 +148,6 @@ impl BackendArgs {
             namespace: self.namespace.clone(),
             ..Settings::default()
         }
-    }
-
-    /// What the flags set, limits too.
-    pub(crate) fn flags_with(&self, limits: &LimitArgs) -> Settings {
-        Settings { limits: limits.limits.iter().copied().collect(), ..self.flags() }
     }
 }
 
@@ -156,17 +170,26 @@ Examples:
   ackscope run scenarios/tour.yaml
   ackscope run scenarios/*.yaml --report target/report     report.html and files for machines
   ackscope run checkout.yaml --json | jq .verdict
+  ackscope run scenarios/*.yaml --backend embedded,containers      one table: the same everywhere?
 
 Every file is read and checked first: a wrong one is refused with line and column before anything starts.
 Each scenario gets a backend of its own. After the last step everything is left to come to rest; then
 every message is held against the promises (delivered means stored once, published once, and seen
-exactly once by everybody who was there).")]
+exactly once by everybody who was there), and every fault against what is promised while it is there.
+
+With several backends each scenario is played on each of them, one after the other, in containers that
+are started once. The table says whether verdict and steps are the same; a backend that cannot be had
+is inconclusive. The report has a folder for each backend then.")]
 pub(crate) struct RunArgs {
     /// Scenario files.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "schema", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// Which backend to run on, or several with commas between them. `auto` takes what fits this machine, and says which
+    /// and why.
+    #[arg(long, value_enum, value_name = "BACKEND", value_delimiter = ',')]
+    pub(crate) backend: Vec<BackendChoice>,
     #[command(flatten)]
-    pub(crate) backend: BackendArgs,
+    pub(crate) servers: ServerArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     /// What is left to chance follows from this number [default: a new one, which the report names].
@@ -175,9 +198,12 @@ pub(crate) struct RunArgs {
     /// Write report.html, report.json, junit.xml and recordings (trace.jsonl) into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
-    /// Print one JSON object and nothing else.
+    /// Print one JSON object and nothing else; it is the one of report.json.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the JSON Schema of report.json instead.
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
 }
 
 /// `ackscope check`

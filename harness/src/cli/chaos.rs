@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use ackscope_harness::chaos::{self, ChaosOptions, ChaosReport};
+use ackscope_harness::ledger::Ledger;
 use ackscope_harness::report::files::write_report;
+use ackscope_harness::report::ledger::{Detail, ledger_text};
+use ackscope_harness::report::paint::Paint;
 use ackscope_harness::report::put;
 use ackscope_harness::world::WorldError;
 use ackscope_protocol::faults::{Dependency, FaultKind, TABLE};
@@ -49,9 +52,12 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
             for finding in report.audit.findings.iter().take(FINDINGS_SHOWN) {
                 out::line(&format!("             {}: {}", finding.kind.as_str(), finding.sentence));
             }
+            for row in report.ledger.rows.iter().filter(|row| row.fails_run) {
+                out::line(&format!("             {} {}: {}", row.dependency, row.fault, row.reason));
+            }
         }
         // A recording is large, and one of a run that went well says nothing.
-        if report.audit.is_clean() || recorded >= RECORDED_MAX {
+        if report.is_clean() || recorded >= RECORDED_MAX {
             report.run = None;
         }
         recorded += usize::from(report.run.is_some());
@@ -65,10 +71,16 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
             out::note(&format!("{} runs with findings written: {}", runs.len(), names.join(", ")));
         }
     }
-    let broken = reports.iter().filter(|report| !report.audit.is_clean()).count();
+    let broken = reports.iter().filter(|report| !report.is_clean()).count();
+    let mut ledger = Ledger::default();
+    for report in &reports {
+        ledger.add_run(&report.ledger);
+    }
     if args.json {
-        out::json(&json!({ "runs": reports.len(), "broken": broken, "reports": reports }))?;
+        out::json(&json!({ "runs": reports.len(), "broken": broken, "ledger": ledger, "reports": reports }))?;
     } else {
+        let paint = Paint::for_stream(&std::io::stdout());
+        out::text(&format!("\n{}", ledger_text(&ledger, Detail::Figures, paint)));
         out::text(&summary(&reports));
     }
     Ok(if broken == 0 { Exit::Pass } else { Exit::Fail })
@@ -82,7 +94,8 @@ const FINDINGS_SHOWN: usize = 10;
 fn line(report: &ChaosReport) -> String {
     let outcomes: Vec<String> = report.outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
     let outcomes = outcomes.join(", ");
-    let (faults, sends, broken) = (report.fault_count(), report.sends(), report.audit.broken);
+    let against = report.ledger.rows.iter().filter(|row| row.fails_run).count() as u64;
+    let (faults, sends, broken) = (report.fault_count(), report.sends(), report.audit.broken + against);
     let sign = if broken == 0 { "✓" } else { "✗" };
     let secs = report.took_ms as f64 / 1_000.0;
     format!("{:<12} {faults:>6} {sends:>7}  {outcomes:<54} {broken:>7}  {secs:.1} s {sign}", report.seed)
@@ -105,7 +118,7 @@ fn summary(reports: &[ChaosReport]) -> String {
     };
     let sum = |of: fn(&ChaosReport) -> u64| reports.iter().map(of).sum::<u64>();
     let broken: Vec<String> =
-        reports.iter().filter(|report| !report.audit.is_clean()).map(|report| report.seed.to_string()).collect();
+        reports.iter().filter(|report| !report.is_clean()).map(|report| report.seed.to_string()).collect();
     let mut text = format!(
         "\n{} runs, {} faults, {} sends, {} promises checked, {} findings\nfaults    {}\noutcomes  {}\n",
         reports.len(),

@@ -1,22 +1,41 @@
 //! `ackscope run`: plays scenarios, prints what happens, and says what it proved.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-use ackscope_harness::environment::Settings;
+use ackscope_harness::environment::containers::Containers;
+use ackscope_harness::environment::{BackendChoice, Settings};
 use ackscope_harness::report::files::write_report;
-use ackscope_harness::report::json::JsonReport;
+use ackscope_harness::report::json::{self, JsonReports};
 use ackscope_harness::report::paint::Paint;
-use ackscope_harness::report::terminal::TerminalReport;
+use ackscope_harness::report::table::{BackendRuns, Table, table_text};
+use ackscope_harness::report::terminal::{TerminalReport, verdict_line};
 use ackscope_harness::scenario::{self, RunOptions, RunReport, Scenario, StepResult, Verdict};
-use ackscope_harness::world::{World, WorldOptions};
+use ackscope_harness::world::{World, WorldError, WorldOptions};
 use serde_json::json;
 
 use super::args::{RunArgs, environment, load_settings};
 use super::check::{print_wrong, problems_json, read_all};
 use super::{Exit, Outcome, Trouble, out, signals};
 
+/// How much is said while scenarios are played.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// Every step, and what came of it.
+    Steps,
+    /// One line for each scenario.
+    Verdicts,
+    /// Nothing: machines listen.
+    Silent,
+}
+
 /// Plays the scenarios, one after the other, each in a world of its own.
 pub(crate) async fn run(args: RunArgs) -> Outcome {
+    if args.schema {
+        out::line(&serde_json::to_string_pretty(json::schema().as_value())?);
+        return Ok(Exit::Pass);
+    }
     let (scenarios, wrong) = read_all(&args.files);
     if !wrong.is_empty() {
         if args.json {
@@ -26,17 +45,26 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
         }
         return Ok(Exit::Usage);
     }
-    let settings = load_settings(args.backend.flags_with(&args.limits))?;
+    let flags = Settings {
+        limits: args.limits.limits.iter().copied().collect(),
+        ..args.servers.flags(args.backend.first().copied())
+    };
+    let settings = load_settings(flags)?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
+    if args.backend.len() > 1 {
+        return on_several(&args, &scenarios, &settings, seed).await;
+    }
+    let voice = if args.json { Voice::Silent } else { Voice::Steps };
     let mut reports = Vec::new();
     for scenario in &scenarios {
-        let Some(report) = run_one(scenario, &settings, seed, args.json).await? else {
-            out::note("interrupted; nothing was proved");
-            return Ok(Exit::Inconclusive);
-        };
-        reports.push(report);
+        match run_one(scenario, &settings, None, seed, voice).await {
+            Ok(Some(report)) => reports.push(report),
+            Ok(None) => return Ok(interrupted()),
+            Err(error) if error.is_usage() => return Err(Trouble::usage(error)),
+            Err(error) => return Err(Trouble::environment(error)),
+        }
     }
-    let verdict = reports.iter().map(RunReport::verdict).max().unwrap_or(Verdict::Pass);
+    let verdict = reports.iter().map(RunReport::verdict).max().unwrap_or(Verdict::Inconclusive);
     if let Some(folder) = &args.report {
         let written = write_report(folder, &reports)?;
         if !args.json {
@@ -45,25 +73,117 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
         }
     }
     if args.json {
-        let runs: Vec<_> = reports.iter().map(JsonReport::of).collect();
-        out::json(&json!({ "verdict": verdict, "runs": runs }))?;
+        out::json(&JsonReports::of(&reports))?;
     }
-    Ok(match verdict {
-        Verdict::Pass => Exit::Pass,
-        Verdict::Fail => Exit::Fail,
-        Verdict::Inconclusive => Exit::Inconclusive,
-    })
+    Ok(exit(verdict))
+}
+
+/// Plays the scenarios on each backend and lays the outcomes beside each other.
+async fn on_several(args: &RunArgs, scenarios: &[Scenario], settings: &Settings, seed: u64) -> Outcome {
+    for (index, backend) in args.backend.iter().enumerate() {
+        if args.backend[..index].contains(backend) {
+            return Err(Trouble::usage(anyhow::anyhow!("`{backend}` is named twice; name each backend once")));
+        }
+        if *backend == BackendChoice::Auto {
+            let sentence = "`auto` is one of the others and cannot stand beside them; name the backends to compare";
+            return Err(Trouble::usage(anyhow::anyhow!(sentence)));
+        }
+    }
+    let voice = if args.json { Voice::Silent } else { Voice::Verdicts };
+    let mut backends = Vec::new();
+    for backend in &args.backend {
+        let settings = Settings { backend: Some(*backend), ..settings.clone() };
+        let Some(runs) = on_one(*backend, scenarios, &settings, seed, voice).await else { return Ok(interrupted()) };
+        backends.push(BackendRuns { backend: backend.to_string(), runs });
+    }
+    let files: Vec<_> = scenarios.iter().map(|scenario| scenario.file_name.clone()).collect();
+    let table = Table::of(&files, &backends);
+    if let Some(folder) = &args.report {
+        for backend in &backends {
+            write_backend(&folder.join(&backend.backend), backend)?;
+        }
+        let path = folder.join("table.json");
+        std::fs::write(&path, format!("{}\n", serde_json::to_string_pretty(&table)?))?;
+        if !args.json {
+            let folders: Vec<_> = backends.iter().map(|one| folder.join(&one.backend).display().to_string()).collect();
+            out::line(&format!("Report: {}, {}", path.display(), folders.join(", ")));
+        }
+    }
+    if args.json {
+        let reports = backends.iter().flat_map(|backend| &backend.runs).filter_map(|run| run.as_ref().ok());
+        out::json(&JsonReports::of_table(reports, &table))?;
+    } else {
+        out::text(&format!("\n{}", table_text(&table, Paint::for_stream(&io::stdout()))));
+    }
+    Ok(exit(table.verdict))
+}
+
+fn write_backend(folder: &Path, backend: &BackendRuns) -> anyhow::Result<()> {
+    let reports: Vec<_> = backend.runs.iter().filter_map(|run| run.as_ref().ok().cloned()).collect();
+    write_report(folder, &reports)?;
+    Ok(())
+}
+
+/// Plays the scenarios on one backend. A backend that cannot be had is the reason of each of them; it is not tried
+/// again for each. `None` when somebody interrupted it.
+async fn on_one(
+    backend: BackendChoice,
+    scenarios: &[Scenario],
+    settings: &Settings,
+    seed: u64,
+    voice: Voice,
+) -> Option<Vec<Result<RunReport, String>>> {
+    let silent = voice == Voice::Silent;
+    if !silent {
+        out::line(&format!("On {backend}"));
+    }
+    let nowhere = |reason: String| {
+        if !silent {
+            out::line(&format!("  cannot be had: {reason}"));
+        }
+        scenarios.iter().map(|_| Err(reason.clone())).collect()
+    };
+    let containers = if backend == BackendChoice::Containers {
+        let interrupted = signals::asked_to_end();
+        tokio::pin!(interrupted);
+        let started = tokio::select! {
+            started = Containers::start(environment(settings, silent).containers()) => started,
+            _ = &mut interrupted => return None,
+        };
+        match started {
+            Ok(containers) => Some(Arc::new(containers)),
+            Err(error) => return Some(nowhere(error.to_string())),
+        }
+    } else {
+        None
+    };
+    let mut runs = Vec::new();
+    for scenario in scenarios {
+        match run_one(scenario, settings, containers.clone(), seed, voice).await {
+            Ok(Some(report)) => runs.push(Ok(report)),
+            Ok(None) => return None,
+            Err(error) if runs.is_empty() => return Some(nowhere(error.to_string())),
+            Err(error) => runs.push(Err(error.to_string())),
+        }
+    }
+    if let Some(containers) = containers.and_then(Arc::into_inner) {
+        containers.shutdown().await;
+    }
+    Some(runs)
 }
 
 /// Plays one scenario. `None` when somebody interrupted it.
 async fn run_one(
     scenario: &Scenario,
     settings: &Settings,
+    containers: Option<Arc<Containers>>,
     seed: u64,
-    silent: bool,
-) -> Result<Option<RunReport>, Trouble> {
+    voice: Voice,
+) -> Result<Option<RunReport>, WorldError> {
+    let mut surroundings = environment(settings, voice == Voice::Silent);
+    surroundings.running = containers;
     let options = WorldOptions {
-        environment: environment(settings, silent),
+        environment: surroundings,
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
         seed,
@@ -72,18 +192,16 @@ async fn run_one(
     let interrupted = signals::asked_to_end();
     tokio::pin!(interrupted);
     let world = tokio::select! {
-        world = World::start(options) => world,
+        world = World::start(options) => world?,
         _ = &mut interrupted => return Ok(None),
     };
-    let world = match world {
-        Ok(world) => world,
-        Err(error) if error.is_usage() => return Err(Trouble::usage(error)),
-        Err(error) => return Err(Trouble::environment(error)),
-    };
-    let mut terminal = TerminalReport::new(io::stdout(), Paint::for_stream(&io::stdout()));
+    let paint = Paint::for_stream(&io::stdout());
+    let mut terminal = TerminalReport::new(io::stdout(), paint);
     // A terminal that went away must not end the run: the report's files are still wanted.
     let mut print = |write: &mut dyn FnMut(&mut TerminalReport<io::Stdout>) -> io::Result<()>| {
-        if !silent && let Err(error) = write(&mut terminal) {
+        if voice == Voice::Steps
+            && let Err(error) = write(&mut terminal)
+        {
             tracing::debug!(%error, "standard output is gone");
         }
     };
@@ -101,6 +219,22 @@ async fn run_one(
     world.shutdown().await;
     if let Some(report) = &report {
         print(&mut |terminal| terminal.ending(report));
+        if voice == Voice::Verdicts {
+            out::line(&format!("  {}", verdict_line(report, paint)));
+        }
     }
     Ok(report)
+}
+
+fn interrupted() -> Exit {
+    out::note("interrupted; nothing was proved");
+    Exit::Inconclusive
+}
+
+fn exit(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::Pass => Exit::Pass,
+        Verdict::Fail => Exit::Fail,
+        Verdict::Inconclusive => Exit::Inconclusive,
+    }
 }

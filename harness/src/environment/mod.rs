@@ -101,6 +101,8 @@ pub struct EnvironmentOptions {
     /// Whether clients reach containers without a way between that can have faults. Such faults are played before the
     /// server then.
     pub direct: bool,
+    /// Containers that run already and stay when the run ends, for `containers`; absent: the run has its own.
+    pub running: Option<Arc<Containers>>,
     /// What everything of ours is called by on servers that others use; absent: a name of this run, and everything is
     /// removed at the end.
     pub namespace: Option<Namespace>,
@@ -150,7 +152,7 @@ pub struct Infrastructure {
     /// Where the embedded files stay; absent: they go with the run.
     data: Option<PathBuf>,
     servers: Option<(ServerAddresses, Place)>,
-    containers: Option<Containers>,
+    containers: Option<Arc<Containers>>,
 }
 
 impl Infrastructure {
@@ -184,6 +186,14 @@ impl Infrastructure {
                 Decision::Containers { .. } if options.data.is_some() => {
                     Err(EnvironmentError::NoFiles(BackendKind::Containers))
                 }
+                Decision::Containers { reason, .. } if options.running.is_some() => {
+                    let servers = options.running.as_ref().map(|running| {
+                        // Other runs have been there, or will be.
+                        (running.addresses().clone(), Place::shared(options.namespace))
+                    });
+                    let kind = BackendKind::Containers;
+                    Ok(Self { kind, reason, data: None, servers, containers: options.running })
+                }
                 Decision::Containers { reason, or_embedded } => {
                     let keep = options.keep;
                     match Containers::start(options.containers()).await {
@@ -192,7 +202,7 @@ impl Infrastructure {
                             let place = if keep { Place::shared(options.namespace) } else { Place::alone() };
                             let servers = Some((containers.addresses().clone(), place));
                             let kind = BackendKind::Containers;
-                            Ok(Self { kind, reason, data: None, servers, containers: Some(containers) })
+                            Ok(Self { kind, reason, data: None, servers, containers: Some(Arc::new(containers)) })
                         }
                         Err(error) if or_embedded => {
                             tracing::warn!(%error, "containers cannot be had, taking the embedded backend");
@@ -224,7 +234,7 @@ impl Infrastructure {
 
     /// The containers, if it is some.
     pub fn containers(&self) -> Option<&Containers> {
-        self.containers.as_ref()
+        self.containers.as_deref()
     }
 
     /// What another process of this program is given in its environment to run on it. Passwords go this way, which
@@ -248,10 +258,15 @@ impl Infrastructure {
     /// Ends what was started for it.
     pub fn shutdown(self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            if let Some(containers) = self.containers {
-                containers.shutdown().await;
-            }
+            end(self.containers).await;
         })
+    }
+}
+
+/// Ends containers, unless somebody else still needs them.
+async fn end(containers: Option<Arc<Containers>>) {
+    if let Some(containers) = containers.and_then(Arc::into_inner) {
+        containers.shutdown().await;
     }
 }
 
@@ -262,7 +277,7 @@ pub struct Environment {
     backend: Option<Backend>,
     files: Option<RunFiles>,
     servers: Option<Servers>,
-    containers: Option<Containers>,
+    containers: Option<Arc<Containers>>,
 }
 
 impl std::fmt::Debug for Environment {
@@ -296,9 +311,7 @@ impl Environment {
                     containers,
                 }),
                 Err(error) => {
-                    if let Some(containers) = containers {
-                        containers.shutdown().await;
-                    }
+                    end(containers).await;
                     Err(error.into())
                 }
             }
@@ -349,7 +362,7 @@ impl Environment {
 
     /// The containers it runs in, for faults.
     pub fn containers(&self) -> Option<&Containers> {
-        self.containers.as_ref()
+        self.containers.as_deref()
     }
 
     /// The folder of its files, when it stays after the end.
@@ -371,9 +384,7 @@ impl Environment {
             if let Some(servers) = this.servers.take() {
                 servers.shutdown().await;
             }
-            if let Some(containers) = this.containers.take() {
-                containers.shutdown().await;
-            }
+            end(this.containers.take()).await;
             if let Some(files) = this.files.take() {
                 let removing = tokio::task::spawn_blocking(move || files.remove());
                 if let Err(error) = removing.await {

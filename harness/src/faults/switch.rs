@@ -147,13 +147,14 @@ mod tests {
             (Fault::Outage, Pass::Fails(OUT)),
             (Fault::Stop, Pass::Fails(OUT)),
             (Fault::Kill, Pass::Fails(OUT)),
+            (Fault::Reset, Pass::Fails(OUT)),
             (Fault::Errors { share: 1.0 }, Pass::Fails(FAILS)),
             (Fault::Errors { share: 0.0 }, Pass::Done),
             (Fault::Malformed, Pass::AnswerLost(UNREADABLE)),
             (Fault::Cut, Pass::AnswerLost(CUT)),
         ] {
             switch.set(Some(fault));
-            assert_eq!((switch.fault(), switch.pass(PATIENCE).await), (Some(fault), pass));
+            assert_eq!((switch.fault(), switch.pass(PATIENCE).await), (Some(fault.before_the_server()), pass));
             assert_eq!(switch.pass_at_once(), (pass, Duration::ZERO));
         }
         switch.set(None);

@@ -2,6 +2,7 @@
 //! reset everything answers.
 
 use ackscope_protocol::UserId;
+use ackscope_protocol::faults::BYTES_PER_SECOND_MIN;
 use ackscope_protocol::text::MessageText;
 use ackscope_protocol::wire::{AckState, ConversationKind, CreateConversation, SendMessage};
 
@@ -46,6 +47,7 @@ async fn every_fault_is_felt_and_healed() {
                 FaultKind::Errors => Fault::Errors { share: 1.0 },
                 FaultKind::FailThenWork => Fault::FailThenWork { count: 1 },
                 FaultKind::Latency => Fault::Latency { delay_ms: 200, jitter_ms: 0 },
+                FaultKind::Bandwidth => Fault::Bandwidth { bytes_per_second: BYTES_PER_SECOND_MIN },
                 kind => kind.usual(),
             };
             world.set_fault(on, fault).await.unwrap();

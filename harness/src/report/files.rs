@@ -8,7 +8,7 @@ use ackscope_protocol::trace::TRACE_VERSION;
 use serde::Serialize;
 
 use super::html::html;
-use super::json::JsonReport;
+use super::json::JsonReports;
 use super::junit::junit;
 use crate::scenario::outcome::RunReport;
 
@@ -51,8 +51,7 @@ pub fn write_report(folder: &Path, reports: &[RunReport]) -> Result<Vec<PathBuf>
 
     write("report.html".to_owned(), &|file| file.write_all(html(reports, trace_name).as_bytes()))?;
     write("report.json".to_owned(), &|file| {
-        let all: Vec<_> = reports.iter().map(JsonReport::of).collect();
-        serde_json::to_writer_pretty(&mut *file, &serde_json::json!({ "runs": all }))?;
+        serde_json::to_writer_pretty(&mut *file, &JsonReports::of(reports))?;
         writeln!(file)
     })?;
     write("junit.xml".to_owned(), &|file| {
@@ -109,6 +108,7 @@ mod tests {
         assert!(page.contains("trace.jsonl, ") && page.contains("trace-2.jsonl, "), "the recordings are named");
 
         let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&written[1]).unwrap()).unwrap();
+        assert_eq!(json["verdict"], "fail");
         assert_eq!(json["runs"][0]["verdict"], "pass");
         assert_eq!(json["runs"][1]["verdict"], "fail");
 

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use ackscope_protocol::Timestamp;
 use ackscope_protocol::control::BackendKind;
+use ackscope_protocol::trace::{Happening, Stage};
+use ackscope_protocol::{ErrorCode, Timestamp};
 
-use crate::audit::{Stored, StoredConversation, StoredMessage, audit};
-use crate::fixtures::Trace;
-use crate::latency::{Latencies, check_budgets};
+use crate::audit::{Audit, Stored, StoredConversation, StoredMessage, audit};
+use crate::cost::{Cost, StartCost};
+use crate::fixtures::{Made, Trace};
+use crate::history::History;
+use crate::latency::{Latencies, Summary, check_budgets};
+use crate::ledger::Ledger;
 use crate::scenario::file::Budgets;
 use crate::scenario::outcome::{RunReport, StepOutcome, StepResult};
 
@@ -60,9 +64,25 @@ fn report(seen: bool, budgets: &str, mut steps: Vec<StepResult>) -> RunReport {
         budgets: check_budgets(&latencies, &budgets),
         latencies,
         audit: audit(&trace.events, &stored),
+        ledger: Ledger::of(&trace.events, &History::of(&trace.events)),
+        cost: cost(),
         environment_failed: None,
         took_us: 1_500_000,
         events: trace.events.into_iter().map(Arc::new).collect(),
+    }
+}
+
+fn cost() -> Cost {
+    Cost {
+        start: StartCost { environment_us: 40_000, node_us: 12_000 },
+        users_us: 9_000,
+        steps_us: 2_400,
+        heal_us: 0,
+        rest_us: 55_000,
+        audit_us: 1_500,
+        timers_late: Summary { count: 6, p50_us: 1_100, p99_us: 2_300, max_us: 2_300, ..Summary::default() },
+        events_missed: 0,
+        memory_peak_bytes: Some(64 * 1_048_576),
     }
 }
 
@@ -91,4 +111,42 @@ pub(crate) fn failed_report() -> RunReport {
             step(3, 8, "ben sends \"never\" to talk", false, StepOutcome::Skipped, 0),
         ],
     )
+}
+
+/// Three faults: a promise that was broken, one that nothing asked for, one that was kept and never healed.
+pub(crate) fn degraded_report() -> RunReport {
+    let mut trace = Trace::new(&["ana", "ben"]);
+    let stage = |trace: &mut Trace, at_us: u64, made: &Made, stage: Stage| {
+        trace.push(at_us, Happening::Stage { message_id: made.message_id, stage });
+    };
+    let fault = |trace: &mut Trace, at_us: u64, target: &str, kind: &str, active: bool| {
+        trace.push(at_us, Happening::Fault { target: target.into(), kind: kind.into(), active });
+    };
+    let before = trace.send_at(1_000, "ana", "before");
+    trace.delivered_at(3_000, &before, 1);
+    fault(&mut trace, 10_000, "search", "outage", true);
+    let during = trace.send_at(11_000, "ana", "during");
+    trace.delivered_at(15_000, &during, 2);
+    stage(&mut trace, 18_000, &during, Stage::Persisted { inserted: true, bulk: 1 });
+    let never = trace.send_at(20_000, "ana", "never");
+    trace.rejected_at(21_000, &never, ErrorCode::Internal);
+    fault(&mut trace, 40_000, "search", "outage", false);
+    let after = trace.send_at(58_000, "ana", "after");
+    trace.delivered_at(60_000, &after, 3);
+    stage(&mut trace, 300_000, &during, Stage::Indexed);
+    fault(&mut trace, 400_000, "redis", "latency 200 ms", true);
+    fault(&mut trace, 500_000, "redis", "latency 200 ms", false);
+    fault(&mut trace, 600_000, "kafka", "outage", true);
+    let refused = trace.send_at(601_000, "ana", "refused");
+    trace.rejected_at(602_000, &refused, ErrorCode::LogUnavailable);
+    let latencies = Latencies::of(&trace.events);
+    RunReport {
+        steps: Vec::new(),
+        budgets: Vec::new(),
+        latencies,
+        audit: Audit::default(),
+        ledger: Ledger::of(&trace.events, &History::of(&trace.events)),
+        events: trace.events.into_iter().map(Arc::new).collect(),
+        ..passed_report()
+    }
 }

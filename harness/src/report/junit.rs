@@ -1,10 +1,13 @@
-//! Runs as JUnit XML: a suite for each scenario, a case for each step, each budget and the audit.
+//! Runs as JUnit XML: a suite for each scenario, a case for each step, each budget, each fault and the audit.
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::cost::{kept_up, spent};
+use super::ledger::{name, seen};
 use super::micros;
+use crate::ledger::Kept;
 use crate::scenario::outcome::{RunReport, StepOutcome};
 use crate::scenario::period::short;
 
@@ -52,6 +55,29 @@ pub fn junit(reports: &[RunReport]) -> Result<String, quick_junit::SerializeErro
         let mut case = TestCase::new(format!("audit: {} promises", report.audit.promises.total()), status);
         case.set_classname(report.file_name.clone());
         suite.add_test_case(case);
+        for row in &report.ledger.rows {
+            let status = match row.verdict {
+                Kept::NotExercised => TestCaseStatus::skipped(),
+                _ if row.fails_run => {
+                    let sentences: Vec<_> = row.breaches.iter().map(|breach| breach.sentence.as_str()).collect();
+                    not_ok(NonSuccessKind::Failure, &sentences.join("\n"))
+                }
+                Kept::Kept | Kept::Broken => TestCaseStatus::success(),
+            };
+            let mut case = TestCase::new(format!("fault: {}", name(row)), status);
+            case.set_classname(report.file_name.clone());
+            let (verdict, reason) = (row.verdict.as_str(), &row.reason);
+            for (name, value) in
+                [("promised", row.promise), ("seen", &seen(row)), ("verdict", verdict), ("reason", reason)]
+            {
+                case.add_property(Property::new(name, value));
+            }
+            suite.add_test_case(case);
+        }
+        for (what, us) in spent(&report.cost) {
+            suite.add_property(Property::new(format!("{what} ms"), (us / 1_000).to_string()));
+        }
+        suite.add_property(Property::new("harness", kept_up(&report.cost)));
         if let Some(reason) = &report.environment_failed {
             let mut case = TestCase::new("environment", not_ok(NonSuccessKind::Error, reason));
             case.set_classname(report.file_name.clone());
@@ -71,7 +97,7 @@ fn not_ok(kind: NonSuccessKind, message: &str) -> TestCaseStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixtures::{failed_report, passed_report};
+    use crate::report::fixtures::{degraded_report, failed_report, passed_report};
 
     #[test]
     fn a_ci_reads_steps_budgets_and_audit() {
@@ -81,5 +107,20 @@ mod tests {
         assert!(xml.contains("message=\"expected ben to have seen exactly: hello; found nothing\""), "{xml}");
         assert!(xml.contains("budget: rejected p99 at most 100 ms"), "{xml}");
         assert!(xml.contains("lost: ben never saw ana&apos;s &quot;hello&quot;"), "{xml}");
+    }
+
+    #[test]
+    fn a_ci_reads_what_faults_did() {
+        let xml = junit(&[degraded_report()]).unwrap();
+        assert!(xml.contains("tests=\"4\" skipped=\"1\" errors=\"0\" failures=\"1\""), "{xml}");
+        for part in [
+            "fault: search outage",
+            "message=\"&quot;never&quot; was refused with `internal`, which is not promised\"",
+            "<property name=\"verdict\" value=\"not exercised\"/>",
+            "<property name=\"seen\" value=\"1 log_unavailable, never healed\"/>",
+            "<property name=\"coming to rest ms\" value=\"55\"/>",
+        ] {
+            assert!(xml.contains(part), "{part}\n is not in\n{xml}");
+        }
     }
 }

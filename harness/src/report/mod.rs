@@ -4,19 +4,25 @@
 //! |---|---|
 //! | [`paint`] | colours, only on a terminal |
 //! | [`timeline`] | a lane for each message as text |
+//! | [`ledger`] | what faults did, as text |
+//! | [`cost`] | what the run cost itself, as text |
 //! | [`terminal`] | what a person reads while a run goes and when it ended |
 //! | [`html`] | the run as one HTML file that works without a network |
 //! | [`json`] | the run as one JSON object |
 //! | [`junit`] | the run as JUnit XML for a CI |
+//! | [`table`] | scenarios on several backends, beside each other |
 //! | [`files`] | the folder of `--report` |
 
+pub mod cost;
 pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod ledger;
 pub mod paint;
+pub mod table;
 pub mod terminal;
 pub mod timeline;
 

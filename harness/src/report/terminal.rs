@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::cost::cost_text;
+use super::ledger::{Detail, ledger_text};
 use super::paint::{Paint, Tone};
 use super::timeline::timeline;
 use super::{micros, put};
@@ -77,7 +79,12 @@ impl<W: Write> TerminalReport<W> {
         writeln!(self.out, "\n{}", timeline(&history, self.paint))?;
         write!(self.out, "{}", latency_table(&report.latencies, &report.budgets, self.paint))?;
         writeln!(self.out)?;
+        let ledger = ledger_text(&report.ledger, Detail::Everything, self.paint);
+        if !ledger.is_empty() {
+            writeln!(self.out, "{ledger}")?;
+        }
         write!(self.out, "{}", audit_text(&report.audit, self.paint))?;
+        write!(self.out, "{}", cost_text(&report.cost, self.paint))?;
         writeln!(self.out)?;
         writeln!(self.out, "{}", verdict_line(report, self.paint))?;
         self.out.flush()
@@ -197,6 +204,10 @@ pub fn verdict_line(report: &RunReport, paint: Paint) -> String {
     if over > 0 {
         parts.push(format!("{over} exceeded"));
     }
+    let broken = report.ledger.rows.iter().filter(|row| row.fails_run).count();
+    if broken > 0 {
+        parts.push(format!("{} against its promise", counted(broken, "fault")));
+    }
     if let Some(reason) = &report.environment_failed {
         parts.push(reason.clone());
     }
@@ -210,7 +221,7 @@ fn counted(count: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixtures::{failed_report, passed_report};
+    use crate::report::fixtures::{degraded_report, failed_report, passed_report};
 
     fn written(report: &RunReport) -> String {
         let mut out = Vec::new();
@@ -250,6 +261,8 @@ received           1    2.10 ms    2.10 ms    2.10 ms    2.10 ms
 persisted          1    20.0 ms    20.0 ms    20.0 ms    20.0 ms
 
 Audit ✓ clean; 8 promises checked: 1 outcomes, 0 published, 1 stored, 1 seen, 1 unseen, 3 in order, 1 edits, 0 in cache and search
+Own cost  environment 40.0 ms, node 12.0 ms, users 9.00 ms, steps 2.40 ms, coming to rest 55.0 ms, audit 1.50 ms
+          timers late by 1.10 ms (p50), 2.30 ms (p99), 2.30 ms (max); every event recorded; 64 MiB at most
 
 PASS  A small talk: 2 steps, 8 promises, 2 budgets in 1.50 s
 ";
@@ -269,6 +282,18 @@ PASS  A small talk: 2 steps, 8 promises, 2 budgets in 1.50 s
             "Audit ✗ 1 promise broken; ",
             "  lost       ben never saw ana's \"hello\"",
             "FAIL  A small talk: 3 steps, 1 failed, 1 skipped, 7 promises, 1 broken, 1 budget, 1 exceeded in 1.50 s",
+        ] {
+            assert!(said.contains(line), "{line}\n is not in\n{said}");
+        }
+    }
+
+    #[test]
+    fn a_fault_that_broke_its_promise_fails_the_run() {
+        let said = written(&degraded_report());
+        for line in [
+            "search outage                        2 ",
+            "  ✗ \"never\" was refused with `internal`, which is not promised",
+            "FAIL  A small talk: 0 steps, 0 promises, 1 fault against its promise in 1.50 s",
         ] {
             assert!(said.contains(line), "{line}\n is not in\n{said}");
         }

@@ -29,11 +29,12 @@ use super::file::{At, Repeat, Step};
 use super::outcome::{RunReport, StepOutcome, StepResult};
 use super::period::{Period, short};
 use super::title::title;
-use crate::audit::{Audit, audit_history};
+use crate::audit::Audit;
+use crate::cost::{Cost, TimerWatch, us};
 use crate::faults::Schedule;
-use crate::history::History;
+use crate::judge::judge;
 use crate::latency::{Latencies, check_budgets};
-use crate::stored;
+use crate::ledger::Ledger;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError};
 
@@ -65,11 +66,17 @@ pub async fn run(
     mut on_step: impl FnMut(&StepResult),
 ) -> RunReport {
     let started = Instant::now();
+    let watch = TimerWatch::begin();
+    let mut cost = Cost { start: world.start_cost(), ..Cost::default() };
     let mut environment_failed = None;
     let mut schedule = None;
-    let steps = match Player::new(world, scenario).await {
+    let player = Player::new(world, scenario).await;
+    cost.users_us = elapsed_us(started);
+    let steps = match player {
         Ok(player) => {
+            let playing = Instant::now();
             let steps = player.play(options.pace, &mut on_step).await;
+            cost.steps_us = elapsed_us(playing);
             schedule = Some(player.schedule);
             steps
         }
@@ -90,27 +97,34 @@ pub async fn run(
         latencies: Latencies::default(),
         budgets: Vec::new(),
         audit: Audit::default(),
+        ledger: Ledger::default(),
+        cost,
         environment_failed,
         took_us: 0,
         events: Vec::new(),
     };
     if report.environment_failed.is_none() {
         let schedule = schedule.unwrap_or_default();
+        let healing = Instant::now();
         heal(world, &schedule, &mut report, &mut on_step).await;
+        report.cost.heal_us = elapsed_us(healing);
+        let resting = Instant::now();
         rest(world, &mut report, &mut on_step).await;
+        report.cost.rest_us = elapsed_us(resting);
     }
-    world.recorder().flush().await;
-    let recording = world.recorder().snapshot();
-    report.events = recording.events;
-    let mut history = History::of(&report.events);
-    // What the recorder no longer keeps is as good as never recorded.
-    history.missed += recording.first_index;
-    report.latencies = Latencies::of_history(&history);
-    report.budgets = check_budgets(&report.latencies, &scenario.file.budgets);
-    match stored::read(world, &history).await {
-        Ok(stored) => report.audit = audit_history(&history, &stored),
-        Err(error) => report.environment_failed = Some(format!("what is stored could not be read: {error}")),
+    report.cost.timers_late = watch.end().await;
+    let judged = judge(world).await;
+    report.budgets = check_budgets(&judged.latencies, &scenario.file.budgets);
+    report.latencies = judged.latencies;
+    report.ledger = judged.ledger;
+    match judged.audit {
+        Ok(audit) => report.audit = audit,
+        Err(reason) => report.environment_failed = Some(reason),
     }
+    report.events = judged.events;
+    report.cost.audit_us = us(judged.took);
+    report.cost.events_missed = judged.history.missed;
+    report.cost.memory_peak_bytes = Cost::memory_peak_bytes();
     report.took_us = elapsed_us(started);
     report
 }
@@ -217,7 +231,7 @@ fn all_steps(scenario: &Scenario) -> impl Iterator<Item = StepResult> {
 }
 
 fn elapsed_us(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    us(since.elapsed())
 }
 
 /// A step that did not go as it should.

@@ -5,6 +5,7 @@
 //! | `markup` | writes HTML so that nobody's text becomes part of it |
 //! | `lanes` | what the timeline shows, as values |
 //! | `summary` | verdict, facts, steps, latencies, audit |
+//! | `degradation` | faults against promises, and the run's own cost |
 //! | `drawing` | the section with the timeline |
 //! | `strip` | the whole run as inline SVG |
 //! | `table` | a lane for each message as inline SVG |
@@ -13,6 +14,7 @@
 //! script in it, whatever a message says. Everything is in the markup: without the script nothing but the filter,
 //! the tooltips and the folding is missing.
 
+mod degradation;
 mod drawing;
 mod lanes;
 mod markup;
@@ -88,7 +90,9 @@ fn html_with(reports: &[RunReport], recording: impl Fn(usize) -> String, lanes_m
         summary::steps(&mut page, run);
         summary::latencies(&mut page, run);
         summary::audit(&mut page, run);
+        degradation::ledger(&mut page, run);
         drawing::timeline(&mut page, run);
+        degradation::cost(&mut page, run);
         page.raw("</article>\n");
     }
     page.raw("</main>\n<footer class=\"page\">Ackscope ").text(env!("CARGO_PKG_VERSION"));

@@ -4,7 +4,7 @@ use ackscope_protocol::trace::Happening;
 
 use super::*;
 use crate::fixtures::Trace;
-use crate::report::fixtures::{failed_report, passed_report};
+use crate::report::fixtures::{degraded_report, failed_report, passed_report};
 use crate::scenario::outcome::StepOutcome;
 
 fn page(reports: &[RunReport]) -> String {
@@ -113,7 +113,7 @@ fn a_run_that_failed_leads_to_the_lanes() {
         "<dt>Found</dt><dd class=\"bad\"><bdi>nothing</bdi></dd>",
         "<dt>Lanes</dt><dd><a class=\"lane-link\" href=\"#run-1-lane-1\"><bdi>ana: hello</bdi></a></dd>",
         "✗ ≤ 100 ms, nothing was measured",
-        "<strong class=\"bad\">✗ 1 promise broken</strong> of 6 that were checked: 1 lost.",
+        "<strong class=\"bad\">✗ 1 promise broken</strong> of 7 that were checked: 1 lost.",
         "<span class=\"kind\">lost</span></td><th scope=\"row\"><bdi>ben never saw ana&#39;s &quot;hello&quot;</bdi></th>",
         "<div><a class=\"lane-link\" href=\"#run-1-lane-1\"><bdi>ana: hello</bdi></a> <span class=\"id\">",
         "<tr id=\"run-1-lane-1\" class=\"lane wrong\">",
@@ -122,6 +122,26 @@ fn a_run_that_failed_leads_to_the_lanes() {
     ] {
         assert!(page.contains(part), "{part}\n is not in\n{page}");
     }
+}
+
+#[test]
+fn faults_stand_beside_their_promises() {
+    let page = page(&[degraded_report()]);
+    assert_well_formed(&page);
+    assert_self_contained(&page);
+    for part in [
+        "<h3>Faults and promises</h3>",
+        "<tr class=\"bad\"><td class=\"outcome\">✗ broken</td><th scope=\"row\"><bdi>search outage</bdi>",
+        "<dt>Seen</dt><dd>1 delivered, 1 internal, afterwards 1 indexed</dd>",
+        "<dd class=\"bad\"><bdi>&quot;never&quot; was refused with `internal`, which is not promised</bdi></dd>",
+        "<td class=\"num\">4.00 ms</td><td class=\"num\">2.00 ms</td><td class=\"num\">20.0 ms</td>",
+        "<tr class=\"faint\"><td class=\"outcome\">– not exercised</td>",
+        "<h3>Own cost</h3>",
+        "<dt>coming to rest</dt><dd>55.0 ms</dd>",
+    ] {
+        assert!(page.contains(part), "{part}\n is not in\n{page}");
+    }
+    assert!(!html(&[passed_report()], |_| String::new()).contains("Faults and promises"));
 }
 
 #[test]
