@@ -25,19 +25,19 @@ use ackscope_protocol::error::ErrorCode;
 use ackscope_protocol::ids::{ConversationId, MessageId, TempId, UserId};
 use ackscope_protocol::trace::{Stage, TraceEvent};
 use ackscope_protocol::wire::AckState;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::history::{History, MessageHistory, UserHistory, excerpt};
 
 /// What the store holds when the run has gone quiet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stored {
     /// The conversations of the run.
     pub conversations: Vec<StoredConversation>,
 }
 
 /// A conversation in the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredConversation {
     /// Which.
     pub conversation_id: ConversationId,
@@ -48,7 +48,7 @@ pub struct StoredConversation {
 }
 
 /// A message in the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredMessage {
     /// Which.
     pub message_id: MessageId,
@@ -65,7 +65,7 @@ pub struct StoredMessage {
 }
 
 /// What kind of promise was broken, named like a field guide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// Something promised never came.
@@ -97,7 +97,7 @@ impl FindingKind {
 }
 
 /// Names a message for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Concerned {
     /// The message.
     pub message_id: MessageId,
@@ -119,7 +119,7 @@ impl fmt::Display for Concerned {
 }
 
 /// A broken promise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind.
     pub kind: FindingKind,
@@ -132,7 +132,7 @@ pub struct Finding {
 }
 
 /// How many promises were checked, by what was promised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promises {
     /// Sends that must end in exactly one outcome.
     pub outcomes: u64,
@@ -156,7 +156,7 @@ impl Promises {
 }
 
 /// What came of an audit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
     /// What was checked. An audit that checked nothing is not clean, it is empty.
     pub promises: Promises,

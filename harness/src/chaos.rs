@@ -24,6 +24,7 @@ use crate::environment::EnvironmentOptions;
 use crate::faults::Schedule;
 use crate::history::History;
 use crate::latency::Latencies;
+use crate::recording::RecordOptions;
 use crate::scenario::outcome::RunReport;
 use crate::stored;
 use crate::users::SimulatedUser;
@@ -59,6 +60,8 @@ pub struct ChaosOptions {
     pub duration: Duration,
     /// What it runs on.
     pub environment: EnvironmentOptions,
+    /// The file the run is recorded to while it goes, if it is.
+    pub record: Option<RecordOptions>,
 }
 
 /// What came of a run.
@@ -100,6 +103,7 @@ pub fn run(options: ChaosOptions) -> BoxFuture<'static, Result<ChaosReport, Worl
         let world = World::start(WorldOptions {
             environment: options.environment.clone(),
             seed: options.seed,
+            record: options.record.clone(),
             ..WorldOptions::default()
         })
         .await?;
@@ -355,7 +359,11 @@ async fn judge(
     history.missed += recording.first_index;
     let backend = world.backend()?;
     report.audit = match stored::read(&backend, &history).await {
-        Ok(stored) => audit_history(&history, &stored),
+        Ok(stored) => {
+            let audit = audit_history(&history, &stored);
+            world.record_stored(stored);
+            audit
+        }
         Err(error) => {
             let mut audit = Audit::default();
             found(&mut audit, FindingKind::Lost, format!("the store could not be read: {error}"));
@@ -389,7 +397,7 @@ async fn judge(
         };
         *report.outcomes.entry(outcome).or_default() += 1;
     }
-    report.run = Some(RunReport {
+    let run = RunReport {
         scenario: format!("Chaos {}", report.seed),
         file_name: format!("chaos --seed {} --runs 1", report.seed),
         backend: world.backend_kind(),
@@ -402,7 +410,11 @@ async fn judge(
         environment_failed: None,
         took_us: history.end_us,
         events: recording.events,
-    });
+    };
+    if let Some(recording) = world.recording() {
+        recording.report(&run);
+    }
+    report.run = Some(run);
     Ok(())
 }
 
@@ -439,6 +451,7 @@ mod tests {
             users: 20,
             duration: Duration::from_secs(2),
             environment: EnvironmentOptions::embedded(),
+            record: None,
         };
         let report = run(options).await.unwrap();
         assert!(report.audit.is_clean(), "{:#?}", report.audit.findings);

@@ -5,6 +5,7 @@
 //! | [`socketio`] | a thin Socket.IO client that can also misbehave |
 //! | [`users`] | simulated users: one connection each, with a state of their own |
 //! | [`recorder`] | collects what happens in a run, in one list with times |
+//! | [`recording`] | files that hold a run: written while it goes, opened without a backend |
 //! | [`environment`] | which backend runs, where its files are, and what is swept afterwards |
 //! | [`world`] | an environment, a node, a recorder and users by name: what a scenario plays in |
 //! | [`control`] | the control server: the interface in a browser and the WebSocket it talks through |
@@ -34,6 +35,7 @@ pub mod latency;
 pub mod load;
 pub mod matrix;
 pub mod recorder;
+pub mod recording;
 pub mod report;
 pub mod scenario;
 pub mod services;

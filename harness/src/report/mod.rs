@@ -12,7 +12,7 @@
 
 pub mod files;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod html;
 pub mod json;
 pub mod junit;

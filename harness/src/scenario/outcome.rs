@@ -5,13 +5,13 @@ use std::sync::Arc;
 use ackscope_protocol::control::BackendKind;
 use ackscope_protocol::ids::MessageId;
 use ackscope_protocol::trace::TraceEvent;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::latency::{BudgetResult, Latencies};
 
 /// What became of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum StepOutcome {
     /// It was done, or what it expects was so.
@@ -33,7 +33,7 @@ pub enum StepOutcome {
 }
 
 /// A step and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepResult {
     /// Its place in the scenario, from 1.
     pub number: usize,

@@ -109,7 +109,10 @@ pub async fn run(
     report.budgets = check_budgets(&report.latencies, &scenario.file.budgets);
     match world.backend() {
         Ok(backend) => match stored::read(&backend, &history).await {
-            Ok(stored) => report.audit = audit_history(&history, &stored),
+            Ok(stored) => {
+                report.audit = audit_history(&history, &stored);
+                world.record_stored(stored);
+            }
             Err(error) => report.environment_failed = Some(format!("the store could not be read: {error}")),
         },
         Err(error) => report.environment_failed = Some(error.to_string()),
