@@ -18,8 +18,12 @@
 //!  4 bytes   bytes of the body
 //!  4 bytes   bytes of the body when unpacked
 //!  4 bytes   CRC-32 of the 21 bytes before it and of the body
-//!  body      zstd; unpacked, one JSON object in each line
+//!  body      zstd; unpacked, one JSON value in each line
 //! ```
+//!
+//! An event is `[at_us, what]`, with what happened as the trace has it. As one flat object, which the trace is
+//! elsewhere, it would be read a third slower: serde must gather all fields of a flattened object before it knows
+//! what they are.
 //!
 //! A later build may add fields to the objects (an older one skips them, a newer one fills in what an older one
 //! left out) and kinds of blocks (an older one skips them) without another version.
@@ -28,6 +32,7 @@ use std::io::{self, Write};
 
 use ackscope_protocol::Timestamp;
 use ackscope_protocol::control::BackendKind;
+use ackscope_protocol::trace::{Happening, TraceEvent};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -58,7 +63,7 @@ const LEVEL: i32 = 3;
 pub(super) enum Kind {
     /// One [`Header`].
     Header,
-    /// A trace event in each line.
+    /// An [`EventLine`] in each line.
     Events,
     /// A conversation, or a part of one, in each line, as the store held it at the end.
     Stored,
@@ -168,6 +173,22 @@ impl RecordedReport {
             environment_failed: report.environment_failed.clone(),
             took_us: report.took_us,
         }
+    }
+}
+
+/// A trace event as a line holds it.
+#[derive(Debug, Serialize)]
+pub(super) struct EventLine<'a>(u64, &'a Happening);
+
+impl<'a> EventLine<'a> {
+    pub(super) fn of(event: &'a TraceEvent) -> Self {
+        Self(event.at_us, &event.what)
+    }
+
+    /// The event of a line; none when it is of a kind this build does not know.
+    pub(super) fn read(line: &[u8]) -> Option<TraceEvent> {
+        let (at_us, what) = serde_json::from_slice(line).ok()?;
+        Some(TraceEvent { at_us, what })
     }
 }
 

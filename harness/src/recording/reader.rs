@@ -11,8 +11,8 @@ use ackscope_protocol::trace::{Happening, TraceEvent};
 use serde::de::DeserializeOwned;
 
 use super::format::{
-    BODY_MAX_BYTES, End, FORMAT_VERSION, HEAD_BYTES, Head, Header, Kind, MAGIC, PROLOGUE_BYTES, RecordedReport,
-    UNPACKED_MAX_BYTES,
+    BODY_MAX_BYTES, End, EventLine, FORMAT_VERSION, HEAD_BYTES, Head, Header, Kind, MAGIC, PROLOGUE_BYTES,
+    RecordedReport, UNPACKED_MAX_BYTES,
 };
 use crate::audit::{Audit, Stored, StoredConversation, audit_history};
 use crate::history::History;
@@ -153,9 +153,9 @@ impl Packed {
         let mut events = Vec::with_capacity((self.head.lines as usize).min(bytes.len() / 16));
         let mut unknown = 0;
         for line in lines(&bytes) {
-            match serde_json::from_slice(line) {
-                Ok(event) => events.push(Arc::new(event)),
-                Err(_) => unknown += 1,
+            match EventLine::read(line) {
+                Some(event) => events.push(Arc::new(event)),
+                None => unknown += 1,
             }
         }
         Ok(Events {

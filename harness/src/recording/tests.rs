@@ -9,7 +9,7 @@ use ackscope_protocol::trace::{Happening, TRACE_VERSION, TraceEvent};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::format::{End, HEAD_BYTES, Head, Kind, Lines, PROLOGUE_BYTES, write_prologue};
+use super::format::{End, EventLine, HEAD_BYTES, Head, Kind, Lines, PROLOGUE_BYTES, write_prologue};
 use super::*;
 use crate::audit::{Stored, StoredConversation, StoredMessage};
 use crate::fixtures::Trace;
@@ -42,6 +42,11 @@ fn block(kind: Kind, first_index: u64, objects: &[impl serde::Serialize]) -> Vec
     lines.pack(kind, first_index).unwrap()
 }
 
+fn events(first_index: u64, numbers: std::ops::Range<u64>) -> Vec<u8> {
+    let marks: Vec<_> = numbers.map(mark).collect();
+    block(Kind::Events, first_index, &marks.iter().map(EventLine::of).collect::<Vec<_>>())
+}
+
 /// The beginning of a recording.
 fn begun() -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -53,8 +58,8 @@ fn begun() -> Vec<u8> {
 /// A whole recording of two blocks of marks.
 fn whole() -> Vec<u8> {
     let mut bytes = begun();
-    bytes.extend(block(Kind::Events, 0, &[mark(0), mark(1), mark(2)]));
-    bytes.extend(block(Kind::Events, 3, &[mark(3), mark(4)]));
+    bytes.extend(events(0, 0..3));
+    bytes.extend(events(3, 3..5));
     bytes.extend(block(Kind::End, 0, &[End { next_index: 5, ..End::default() }]));
     bytes
 }
@@ -320,8 +325,8 @@ fn what_a_later_build_adds_is_passed_over() {
     head.as_object_mut().unwrap().remove("seed");
     bytes.extend(block(Kind::Header, 0, &[head]));
     bytes.extend(block(Kind::Unknown(77), 0, &[json!({ "anything": 1 })]));
-    let known = json!({ "at_us": 3, "type": "mark", "text": "hello", "colour": "red" });
-    let unknown = json!({ "at_us": 4, "type": "teleported", "by": "ana" });
+    let known = json!([3, { "type": "mark", "text": "hello", "colour": "red" }]);
+    let unknown = json!([4, { "type": "teleported", "by": "ana" }]);
     bytes.extend(block(Kind::Events, 0, &[known, unknown]));
     bytes.extend(block(Kind::End, 0, &[json!({ "next_index": 2 })]));
     let recording = read(&bytes).unwrap();
@@ -334,8 +339,8 @@ fn what_a_later_build_adds_is_passed_over() {
 #[test]
 fn indexes_that_jump_or_go_back_are_survived() {
     let mut bytes = begun();
-    bytes.extend(block(Kind::Events, u64::MAX - 1, &[mark(0), mark(1), mark(2)]));
-    bytes.extend(block(Kind::Events, 0, &[mark(3)]));
+    bytes.extend(events(u64::MAX - 1, 0..3));
+    bytes.extend(events(0, 3..4));
     let recording = read(&bytes).unwrap();
     assert_eq!(recording.events.len(), 5, "a gap, three events, and one more");
     assert!(recording.history().missed > 0);

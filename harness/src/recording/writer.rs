@@ -23,7 +23,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::format::{End, Header, Kind, Lines, RecordedReport, write_prologue};
+use super::format::{End, EventLine, Header, Kind, Lines, RecordedReport, write_prologue};
 use crate::audit::{Stored, StoredConversation};
 use crate::recorder::Recorder;
 use crate::scenario::outcome::RunReport;
@@ -282,7 +282,7 @@ impl Writing {
                 first_index = self.next_index;
             }
             for event in &batch.events {
-                if !self.lines.add(&**event)? {
+                if !self.lines.add(&EventLine::of(event))? {
                     self.flush(Kind::Events, first_index)?;
                     self.miss(1);
                     first_index = self.next_index + 1;
