@@ -6,6 +6,7 @@
 //! | [`users`] | simulated users: one connection each, with a state of their own |
 //! | [`recorder`] | collects what happens in a run, in one list with times |
 //! | [`recording`] | files that hold a run: written while it goes, opened without a backend |
+//! | [`compare`] | two recordings beside each other, above the noise floor |
 //! | [`environment`] | which backend runs, where its files are, and what is swept afterwards |
 //! | [`world`] | an environment, a node, a recorder and users by name: what a scenario plays in |
 //! | [`control`] | the control server: the interface in a browser and the WebSocket it talks through |
@@ -24,6 +25,7 @@
 
 pub mod audit;
 pub mod chaos;
+pub mod compare;
 pub mod control;
 pub mod environment;
 pub mod faults;

@@ -3,6 +3,7 @@
 use std::io;
 
 use ackscope_harness::environment::Settings;
+use ackscope_harness::recording::RecordOptions;
 use ackscope_harness::report::files::write_report;
 use ackscope_harness::report::json::JsonReport;
 use ackscope_harness::report::paint::Paint;
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::args::{RunArgs, environment, load_settings};
 use super::check::{print_wrong, problems_json, read_all};
-use super::{Exit, Outcome, Trouble, out, signals};
+use super::{Exit, Outcome, Trouble, out, record, signals};
 
 /// Plays the scenarios, one after the other, each in a world of its own.
 pub(crate) async fn run(args: RunArgs) -> Outcome {
@@ -29,8 +30,17 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
     let settings = load_settings(args.backend.flags_with(&args.limits))?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
     let mut reports = Vec::new();
-    for scenario in &scenarios {
-        let Some(report) = run_one(scenario, &settings, seed, args.json).await? else {
+    let mut recordings = Vec::new();
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let record = match &args.report {
+            _ if args.record.record.is_some() || args.record.no_record => record::by_flags(&args.record, index),
+            Some(folder) => Some(RecordOptions::to(record::in_report(folder, index)?)),
+            None => record::by_flags(&args.record, index),
+        };
+        let record =
+            record.map(|record| RecordOptions { title: Some(scenario.name().to_owned()), seed: Some(seed), ..record });
+        recordings.extend(record.iter().map(|record| record.file.clone()));
+        let Some(report) = run_one(scenario, &settings, seed, record, args.json).await? else {
             out::note("interrupted; nothing was proved");
             return Ok(Exit::Inconclusive);
         };
@@ -40,8 +50,15 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
     if let Some(folder) = &args.report {
         let written = write_report(folder, &reports)?;
         if !args.json {
-            let names: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
+            let names: Vec<_> = written.iter().chain(&recordings).map(|path| path.display().to_string()).collect();
             out::line(&format!("Report: {}", names.join(", ")));
+        }
+    } else if args.record.record.is_some() && !args.json {
+        let names: Vec<_> = recordings.iter().map(|path| path.display().to_string()).collect();
+        out::line(&format!("Recorded: {}", names.join(", ")));
+    } else if verdict != Verdict::Pass && !args.json {
+        for (recording, _) in recordings.iter().zip(&reports).filter(|(_, report)| report.verdict() != Verdict::Pass) {
+            out::note(&format!("To look at it again: ackscope replay {}", recording.display()));
         }
     }
     if args.json {
@@ -60,6 +77,7 @@ async fn run_one(
     scenario: &Scenario,
     settings: &Settings,
     seed: u64,
+    record: Option<RecordOptions>,
     silent: bool,
 ) -> Result<Option<RunReport>, Trouble> {
     let options = WorldOptions {
@@ -67,6 +85,7 @@ async fn run_one(
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
         seed,
+        record,
         ..WorldOptions::default()
     };
     let interrupted = signals::asked_to_end();
@@ -98,6 +117,9 @@ async fn run_one(
             _ = &mut interrupted => None,
         }
     };
+    if let (Some(recording), Some(report)) = (world.recording(), &report) {
+        recording.report(report);
+    }
     world.shutdown().await;
     if let Some(report) = &report {
         print(&mut |terminal| terminal.ending(report));
