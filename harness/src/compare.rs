@@ -370,10 +370,14 @@ impl Spread {
         let mut drawn = [const { Vec::new() }; PERCENTILES.len()];
         for _ in 0..DRAWS {
             counts.fill(0);
-            for _ in 0..self.blocks.len() {
-                let block = &self.blocks[rng.usize(..self.blocks.len())];
+            let mut times = [0_u64; BLOCKS];
+            for _ in &self.blocks {
+                times[rng.usize(..self.blocks.len())] += 1;
+            }
+            // A good third is not drawn at all.
+            for (block, times) in self.blocks.iter().zip(times).filter(|(_, times)| *times > 0) {
                 for (sum, count) in counts.iter_mut().zip(block) {
-                    *sum += u64::from(*count);
+                    *sum += times * u64::from(*count);
                 }
             }
             let total = counts.iter().sum::<u64>() as f64;

@@ -80,7 +80,7 @@ fn a_recording_does_not_differ_from_itself() {
 
 #[test]
 fn a_fifth_slower_is_found_and_a_fifth_faster_is_better() {
-    let (before, after) = (run(1, 3_000, 1.0, 0.02), run(2, 3_000, 1.2, 0.02));
+    let (before, after) = (run(1, 2_000, 1.0, 0.02), run(2, 2_000, 1.2, 0.02));
     let comparison = compare(&before, &after, Floor::default());
     assert_eq!(row(&comparison.latencies, "delivered p50").change, Change::Worse, "{comparison:#?}");
     assert!(comparison.is_regression());
@@ -96,8 +96,8 @@ fn a_fifth_slower_is_found_and_a_fifth_faster_is_better() {
 fn noise_alone_is_not_found() {
     let mut alarms = Vec::new();
     let mut rows = 0;
-    for seed in 0..24 {
-        let (before, after) = (run(seed * 2 + 100, 1_500, 1.0, 0.02), run(seed * 2 + 101, 1_500, 1.0, 0.02));
+    for seed in 0..8 {
+        let (before, after) = (run(seed * 2 + 100, 1_200, 1.0, 0.02), run(seed * 2 + 101, 1_200, 1.0, 0.02));
         let comparison = compare(&before, &after, Floor::default());
         rows += comparison.latencies.len();
         alarms.extend(all(&comparison).filter(|row| row.change == Change::Worse).cloned());
@@ -196,8 +196,8 @@ fn fewer_deliveries_for_the_same_sends_are_worse_and_fewer_sends_are_different()
 
 #[test]
 fn the_table_says_what_became_worse() {
-    let text = table(&compare(&run(1, 3_000, 1.0, 0.0), &run(2, 3_000, 1.3, 0.0), Floor::default()), Paint::OFF);
-    for part in ["before  Load, embedded backend, 3000 messages", "Time since sent", "✗ worse", "things became worse"]
+    let text = table(&compare(&run(1, 2_000, 1.0, 0.0), &run(2, 2_000, 1.3, 0.0), Floor::default()), Paint::OFF);
+    for part in ["before  Load, embedded backend, 2000 messages", "Time since sent", "✗ worse", "things became worse"]
     {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }

@@ -19,7 +19,8 @@ pub(crate) fn compare(args: &CompareArgs) -> Outcome {
     if args.json {
         out::json(&comparison)?;
     } else {
-        out::text(&compare::table(&comparison, Paint::for_stream(&io::stdout())));
+        let table = compare::table(&comparison, Paint::for_stream(&io::stdout()));
+        out::text(&out::harmless(&table));
     }
     Ok(if comparison.is_regression() { Exit::Fail } else { Exit::Pass })
 }

@@ -46,7 +46,7 @@ pub(crate) async fn replay(args: ReplayArgs) -> Outcome {
         tokio::task::spawn_blocking(move || Recording::open(&file)).await?.map_err(Trouble::usage)?
     };
     for remark in recording.remarks() {
-        out::note(&format!("{}: {remark}", file.display()));
+        out::note(&out::harmless(&format!("{}: {remark}", file.display())));
     }
     if args.events {
         if !args.follow {
@@ -108,9 +108,10 @@ fn summary(args: &ReplayArgs, recording: &Recording) -> Outcome {
         terminal.heading(&report.scenario, None, &reason(&recording.header))?;
         report.steps.iter().try_for_each(|step| terminal.step(step))?;
         terminal.ending(&report)?;
-        out::text(&String::from_utf8_lossy(&text));
+        out::text(&out::harmless(&String::from_utf8_lossy(&text)));
         if let Some(audit) = &audit {
-            out::text(&format!("\nOnce more, from the recording:\n{}", audit_text(audit, paint)));
+            let audit = audit_text(audit, paint);
+            out::text(&out::harmless(&format!("\nOnce more, from the recording:\n{audit}")));
         }
     }
     if let Some(folder) = &args.report {
@@ -220,7 +221,7 @@ fn line(event: &TraceEvent) -> Option<String> {
             return None;
         }
     };
-    Some(format!("{:>12.3} s  {what}", event.at_us as f64 / 1e6))
+    Some(out::harmless(&format!("{:>12.3} s  {what}", event.at_us as f64 / 1e6)))
 }
 
 // ---- in the interface -----------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ async fn in_interface(args: &ReplayArgs, file: &Path, ui: SocketAddr) -> Outcome
         let file = file.to_owned();
         let recording = tokio::task::spawn_blocking(move || Recording::open(&file)).await?.map_err(Trouble::usage)?;
         for remark in recording.remarks() {
-            out::note(&remark);
+            out::note(&out::harmless(&remark));
         }
         let now = business_end(&recording);
         match args.speed {
@@ -249,7 +250,7 @@ async fn in_interface(args: &ReplayArgs, file: &Path, ui: SocketAddr) -> Outcome
     let environment = Environment {
         backend: header.backend,
         reason: reason(&header),
-        chat_url: String::new(),
+        chat_url: "none (a recording)".to_owned(),
         ackscope_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let recorded = Recorded { recorder: recorder.clone(), environment, business_now };
@@ -259,7 +260,8 @@ async fn in_interface(args: &ReplayArgs, file: &Path, ui: SocketAddr) -> Outcome
     if args.json {
         out::json(&json!({ "ui": server.url() }))?;
     } else {
-        out::line(&format!("Ready: interface {}, {}. Ctrl-C ends it.", server.url(), reason(&header)));
+        let ready = format!("Ready: interface {}, {}. Ctrl-C ends it.", server.url(), reason(&header));
+        out::line(&out::harmless(&ready));
     }
     let playing = async {
         if args.follow {
@@ -303,7 +305,7 @@ async fn follow_into(reader: &mut RecordingReader<std::fs::File>, recorder: &Rec
         }
         if !matches!(reader.ending(), None | Some(Ending::Open { .. })) {
             if let Some(sentence) = reader.ending().and_then(|ending| ending.sentence(recorder.next_index())) {
-                out::note(&sentence);
+                out::note(&out::harmless(&sentence));
             }
             return Ok(());
         }

@@ -64,7 +64,11 @@ pub(crate) async fn serve_with(settings: Settings, record: &RecordArgs, json: bo
         ));
     }
     let ended = interrupted.await;
+    let recording = host.world().recording().map(|recording| recording.file().to_owned());
     host.shutdown().await;
+    if let (Some(file), false) = (recording, json) {
+        out::note(&format!("Recorded: {}", file.display()));
+    }
     ended?;
     Ok(Exit::Pass)
 }

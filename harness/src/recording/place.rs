@@ -1,4 +1,7 @@
 //! Where runs are recorded that name no file: in this user's state folder, the latest few.
+//!
+//! Latest is what was written to last. A server that has been idle while many others began may so lose its file; one
+//! whose recording matters names it.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
