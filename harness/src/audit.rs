@@ -30,24 +30,26 @@ use ackscope_protocol::limits::EDIT_WINDOW_MS;
 use ackscope_protocol::trace::{Stage, TraceEvent};
 use ackscope_protocol::wire::AckState;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::history::{History, MessageHistory, UserHistory, excerpt};
 
 /// What store, cache and search index hold when the run has gone quiet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stored {
     /// The conversations of the run.
     pub conversations: Vec<StoredConversation>,
     /// What the search index has of these conversations: the text each message is found by. Absent where the index
     /// was not read.
+    #[serde(default)]
     pub index: Option<HashMap<MessageId, Indexed>>,
     /// What could not be read, and why.
+    #[serde(default)]
     pub notes: Vec<String>,
 }
 
 /// A message in the search index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Indexed {
     /// Its conversation, as the index knows it.
     pub conversation_id: ConversationId,
@@ -58,7 +60,7 @@ pub struct Indexed {
 }
 
 /// A conversation in the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cached {
     /// The version of the entry.
     pub version: u64,
@@ -67,22 +69,24 @@ pub struct Cached {
 }
 
 /// A conversation in the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredConversation {
     /// Which.
     pub conversation_id: ConversationId,
-    /// Its version.
+    /// Its version; 0 in recordings that do not say.
+    #[serde(default)]
     pub version: u64,
     /// Everybody in it.
     pub participants: Vec<UserId>,
     /// Its entry in the cache, if it has one.
+    #[serde(default)]
     pub cached: Option<Cached>,
     /// Its messages, in any order.
     pub messages: Vec<StoredMessage>,
 }
 
 /// A message in the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredMessage {
     /// Which.
     pub message_id: MessageId,
@@ -93,10 +97,13 @@ pub struct StoredMessage {
     /// Its text; none of a tombstone.
     pub text: Option<String>,
     /// When it was created, by business time.
+    #[serde(default = "long_ago")]
     pub created_at: Timestamp,
     /// Earlier texts and when each was replaced, oldest first.
+    #[serde(default)]
     pub edits: Vec<(String, Timestamp)>,
     /// Whether it is a tombstone.
+    #[serde(default)]
     pub deleted: bool,
     /// Its place in the conversation.
     pub seq: u64,
@@ -104,8 +111,13 @@ pub struct StoredMessage {
     pub forwarded: bool,
 }
 
+/// For recordings that do not say; they do not have edits either.
+fn long_ago() -> Timestamp {
+    Timestamp::from_millis(0)
+}
+
 /// What kind of promise was broken, named like a field guide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// Something promised never came.
@@ -140,7 +152,7 @@ impl FindingKind {
 }
 
 /// Names a message for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Concerned {
     /// The message.
     #[schemars(with = "String")]
@@ -165,7 +177,7 @@ impl fmt::Display for Concerned {
 }
 
 /// A broken promise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Finding {
     /// What kind.
     pub kind: FindingKind,
@@ -179,7 +191,7 @@ pub struct Finding {
 }
 
 /// How many promises were checked, by what was promised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Promises {
     /// Sends that must end in exactly one outcome.
     pub outcomes: u64,
@@ -214,7 +226,7 @@ impl Promises {
 }
 
 /// What came of an audit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Audit {
     /// What was checked. An audit that checked nothing is not clean, it is empty.
     pub promises: Promises,

@@ -25,6 +25,7 @@ use crate::environment::EnvironmentOptions;
 use crate::faults::Schedule;
 use crate::judge::judge;
 use crate::ledger::Ledger;
+use crate::recording::RecordOptions;
 use crate::scenario::outcome::{RunReport, message_outcomes};
 use crate::users::SimulatedUser;
 use crate::world::{World, WorldError, WorldOptions};
@@ -59,6 +60,8 @@ pub struct ChaosOptions {
     pub duration: Duration,
     /// What it runs on.
     pub environment: EnvironmentOptions,
+    /// The file the run is recorded to while it goes, if it is.
+    pub record: Option<RecordOptions>,
 }
 
 /// What came of a run.
@@ -109,6 +112,7 @@ pub fn run(options: ChaosOptions) -> BoxFuture<'static, Result<ChaosReport, Worl
         let world = World::start(WorldOptions {
             environment: options.environment.clone(),
             seed: options.seed,
+            record: options.record.clone(),
             ..WorldOptions::default()
         })
         .await?;
@@ -399,7 +403,7 @@ async fn conclude(
         found(&mut report.audit, FindingKind::Lost, sentence);
     }
     report.outcomes = message_outcomes(&history);
-    report.run = Some(RunReport {
+    let run = RunReport {
         scenario: format!("Chaos {}", report.seed),
         file_name: format!("chaos --seed {} --runs 1", report.seed),
         backend: world.backend_kind(),
@@ -414,7 +418,11 @@ async fn conclude(
         environment_failed: None,
         took_us: history.end_us,
         events: judged.events,
-    });
+    };
+    if let Some(recording) = world.recording() {
+        recording.report(&run);
+    }
+    report.run = Some(run);
     Ok(())
 }
 
@@ -451,6 +459,7 @@ mod tests {
             users: 20,
             duration: Duration::from_secs(2),
             environment: EnvironmentOptions::embedded(),
+            record: None,
         };
         let report = run(options).await.unwrap();
         assert!(report.audit.is_clean(), "{:#?}", report.audit.findings);

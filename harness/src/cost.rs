@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -14,7 +14,8 @@ use crate::load::process::ProcessFigures;
 const TIMER_PERIOD: Duration = Duration::from_millis(10);
 
 /// How long a world took to start, in microseconds of real time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct StartCost {
     /// Containers, servers and files.
     pub environment_us: u64,
@@ -23,7 +24,8 @@ pub struct StartCost {
 }
 
 /// What a run cost, in microseconds of real time unless the name says otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Cost {
     /// The environment and the node.
     #[serde(flatten)]

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::control::{ControlError, ControlServer, PlayTour};
 use crate::environment::EnvironmentOptions;
+use crate::recording::RecordOptions;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError, WorldOptions};
 
@@ -52,6 +53,8 @@ pub struct HostOptions {
     pub tour: PlayTour,
     /// The key tokens are signed with; absent: one for this run, so that nobody outside can make a token.
     pub token_key: Option<TokenKey>,
+    /// The file the run is recorded to while it goes, if it is.
+    pub record: Option<RecordOptions>,
 }
 
 impl Default for HostOptions {
@@ -69,6 +72,7 @@ impl Default for HostOptions {
                 Box::pin(async move { crate::scenario::play_tour(world).await.map_err(|error| error.to_string()) })
             }),
             token_key: None,
+            record: None,
         }
     }
 }
@@ -132,6 +136,7 @@ impl Host {
                 token_key: options.token_key,
                 limits: options.limits,
                 unverified_media: options.unverified_media,
+                record: options.record,
                 ..WorldOptions::default()
             })
             .await?;

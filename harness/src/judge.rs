@@ -41,7 +41,14 @@ pub(crate) fn judge(world: &World) -> BoxFuture<'_, Judged> {
         // What the recorder no longer keeps is as good as never recorded.
         history.missed += recording.first_index;
         let stored = stored::read(world, &history).await;
-        let audit = stored.map(|stored| audit_history(&history, &stored)).map_err(|error| error.to_string());
+        let audit = match stored {
+            Ok(stored) => {
+                let audit = audit_history(&history, &stored);
+                world.record_stored(stored);
+                Ok(audit)
+            }
+            Err(error) => Err(error.to_string()),
+        };
         Judged {
             latencies: Latencies::of_history(&history),
             ledger: Ledger::with_deadline(&recording.events, &history, world.send_deadline()),

@@ -9,7 +9,7 @@ use ackscope_protocol::trace::TraceEvent;
 use ackscope_protocol::wire::AckState;
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::history::History;
 use crate::scenario::file::{Budgets, Limits};
@@ -18,7 +18,7 @@ use crate::scenario::file::{Budgets, Limits};
 const LONGEST_US: u64 = 600_000_000;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// From the send to the `pending` ACK.
@@ -50,7 +50,7 @@ impl Measure {
 }
 
 /// A point of a distribution that can be limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Deserialize)]
 pub enum Percentile {
     /// The median.
     #[serde(rename = "p50")]
@@ -171,7 +171,8 @@ impl Distribution {
 }
 
 /// The figures of a distribution, in microseconds; all zero when `count` is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Summary {
     /// How many values.
     pub count: u64,
@@ -208,38 +209,7 @@ impl Latencies {
     /// Measures a run whose events are sorted already.
     pub fn of_history(history: &History) -> Self {
         let mut latencies = Self::default();
-        for message in &history.messages {
-            let (Some(sender), Some(&first_us)) = (&message.sender, message.sent_us.first()) else { continue };
-            let connection = history.user(sender);
-            let mut persisted = false;
-            for seen in message.acks.iter().filter(|seen| seen.user == *sender) {
-                // An ACK answers the latest send before it; only `persisted` is about the message as a whole.
-                let latest = message.sent_us.iter().copied().rfind(|sent| *sent <= seen.at_us);
-                let from_us = if seen.ack.state == AckState::Persisted { Some(first_us) } else { latest };
-                let Some(from_us) = from_us.filter(|from| connection.connected_throughout(*from, seen.at_us)) else {
-                    continue;
-                };
-                let measure = match seen.ack.state {
-                    AckState::Pending => Measure::Pending,
-                    AckState::Delivered => Measure::Delivered,
-                    AckState::Rejected => Measure::Rejected,
-                    AckState::Persisted if persisted => continue,
-                    AckState::Persisted => {
-                        persisted = true;
-                        Measure::Persisted
-                    }
-                };
-                latencies.get_mut(measure).record(seen.at_us - from_us);
-            }
-            let mut counted = Vec::new();
-            for receipt in message.seen.iter().filter(|receipt| receipt.user != *sender) {
-                let there = history.user(&receipt.user).connected_throughout(first_us, receipt.at_us);
-                if there && !counted.contains(&&receipt.user) && receipt.at_us >= first_us {
-                    counted.push(&receipt.user);
-                    latencies.received.record(receipt.at_us - first_us);
-                }
-            }
-        }
+        each_latency(history, |measure, _, us| latencies.get_mut(measure).record(us));
         latencies
     }
 
@@ -266,8 +236,45 @@ impl Latencies {
     }
 }
 
+/// Tells every latency of a run: what was measured, when its message was sent in microseconds since the run began,
+/// and how long it took in microseconds. What waited for a connection that was down is left out.
+pub(crate) fn each_latency(history: &History, mut take: impl FnMut(Measure, u64, u64)) {
+    for message in &history.messages {
+        let (Some(sender), Some(&first_us)) = (&message.sender, message.sent_us.first()) else { continue };
+        let connection = history.user(sender);
+        let mut persisted = false;
+        for seen in message.acks.iter().filter(|seen| seen.user == *sender) {
+            // An ACK answers the latest send before it; only `persisted` is about the message as a whole.
+            let latest = message.sent_us.iter().copied().rfind(|sent| *sent <= seen.at_us);
+            let from_us = if seen.ack.state == AckState::Persisted { Some(first_us) } else { latest };
+            let Some(from_us) = from_us.filter(|from| connection.connected_throughout(*from, seen.at_us)) else {
+                continue;
+            };
+            let measure = match seen.ack.state {
+                AckState::Pending => Measure::Pending,
+                AckState::Delivered => Measure::Delivered,
+                AckState::Rejected => Measure::Rejected,
+                AckState::Persisted if persisted => continue,
+                AckState::Persisted => {
+                    persisted = true;
+                    Measure::Persisted
+                }
+            };
+            take(measure, from_us, seen.at_us - from_us);
+        }
+        let mut counted = Vec::new();
+        for receipt in message.seen.iter().filter(|receipt| receipt.user != *sender) {
+            let there = history.user(&receipt.user).connected_throughout(first_us, receipt.at_us);
+            if there && !counted.contains(&&receipt.user) && receipt.at_us >= first_us {
+                counted.push(&receipt.user);
+                take(Measure::Received, first_us, receipt.at_us - first_us);
+            }
+        }
+    }
+}
+
 /// One limit and what was measured against it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct BudgetResult {
     /// What was measured.
     pub measure: Measure,

@@ -5,6 +5,8 @@
 //! | [`socketio`] | a thin Socket.IO client that can also misbehave |
 //! | [`users`] | simulated users: one connection each, with a state of their own |
 //! | [`recorder`] | collects what happens in a run, in one list with times |
+//! | [`recording`] | files that hold a run: written while it goes, opened without a backend |
+//! | [`compare`] | two recordings beside each other, above the noise floor |
 //! | [`environment`] | which backend runs, where its files are, and what is swept afterwards |
 //! | [`world`] | an environment, a node, a recorder and users by name: what a scenario plays in |
 //! | [`control`] | the control server: the interface in a browser and the WebSocket it talks through |
@@ -25,6 +27,7 @@
 
 pub mod audit;
 pub mod chaos;
+pub mod compare;
 pub mod control;
 pub mod cost;
 pub mod environment;
@@ -39,6 +42,7 @@ pub mod ledger;
 pub mod load;
 pub mod matrix;
 pub mod recorder;
+pub mod recording;
 pub mod report;
 pub mod scenario;
 pub mod services;

@@ -55,12 +55,12 @@ impl Run {
         self.first_index + self.events.len() as u64
     }
 
-    fn push(&mut self, event: TraceEvent, events_max: usize) {
+    fn push(&mut self, event: Arc<TraceEvent>, events_max: usize) {
         if self.events.len() >= events_max {
             self.events.pop_front();
             self.first_index += 1;
         }
-        self.events.push_back(Arc::new(event));
+        self.events.push_back(event);
     }
 }
 
@@ -89,9 +89,14 @@ impl Default for Recorder {
 impl Recorder {
     /// A new run that begins now and keeps the newest `events_max` events (at least one).
     pub fn new(events_max: usize) -> Self {
+        Self::of_run(Uuid::new_v4(), events_max)
+    }
+
+    /// The same for a run that has a name already: one that is played from a recording.
+    pub fn of_run(run_id: Uuid, events_max: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
-                run_id: Uuid::new_v4(),
+                run_id,
                 started_at: Instant::now(),
                 events_max: events_max.max(1),
                 run: Mutex::default(),
@@ -126,7 +131,19 @@ impl Recorder {
         let event = TraceEvent { at_us: self.micros_at(at), what };
         let next_index = {
             let mut run = self.inner.run.lock();
-            run.push(event, self.inner.events_max);
+            run.push(Arc::new(event), self.inner.events_max);
+            run.next_index()
+        };
+        self.announce(next_index);
+    }
+
+    /// Adds events that were recorded before, in another run of the program, with their own times.
+    pub fn replay(&self, events: impl IntoIterator<Item = Arc<TraceEvent>>) {
+        let next_index = {
+            let mut run = self.inner.run.lock();
+            for event in events {
+                run.push(event, self.inner.events_max);
+            }
             run.next_index()
         };
         self.announce(next_index);
@@ -201,10 +218,12 @@ impl Recorder {
             let mut run = self.inner.run.lock();
             if missed > 0 {
                 let at_us = self.micros_at(Instant::now());
-                run.push(TraceEvent { at_us, what: Happening::Gap { missed } }, self.inner.events_max);
+                let gap = TraceEvent { at_us, what: Happening::Gap { missed } };
+                run.push(Arc::new(gap), self.inner.events_max);
             }
             for (at, what) in sightings.drain(..) {
-                run.push(TraceEvent { at_us: self.micros_at(at), what }, self.inner.events_max);
+                let event = TraceEvent { at_us: self.micros_at(at), what };
+                run.push(Arc::new(event), self.inner.events_max);
             }
             run.next_index()
         };

@@ -21,10 +21,12 @@ use ackscope_protocol::{Timestamp, UserId};
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::RwLock;
 
+use crate::audit::Stored;
 use crate::cost::{self, StartCost};
 use crate::environment::{Environment, EnvironmentError, EnvironmentOptions};
 use crate::faults::{FaultError, Faults, Healed};
 use crate::recorder::{EVENTS_MAX, PROBE_QUEUE, Recorder};
+use crate::recording::{RecordOptions, RecordingFile, RecordingWriter, WriteError};
 use crate::services::{ServiceError, SimulatedServices};
 use crate::users::{ConnectOptions, SimulatedUser, UserError};
 
@@ -56,6 +58,8 @@ pub struct WorldOptions {
     pub events_max: usize,
     /// What faults draw follows from it.
     pub seed: u64,
+    /// The file the run is recorded to while it goes, if it is.
+    pub record: Option<RecordOptions>,
 }
 
 impl Default for WorldOptions {
@@ -68,6 +72,7 @@ impl Default for WorldOptions {
             unverified_media: WhenMediaIsDown::default(),
             events_max: EVENTS_MAX,
             seed: 0,
+            record: None,
         }
     }
 }
@@ -108,6 +113,9 @@ pub enum WorldError {
     /// The world has ended.
     #[error("the backend has been shut down")]
     Ended,
+    /// The run cannot be recorded.
+    #[error(transparent)]
+    Recording(#[from] WriteError),
     /// A fault could not be set or healed.
     #[error(transparent)]
     Fault(#[from] FaultError),
@@ -127,6 +135,7 @@ impl WorldError {
         match self {
             Self::Environment(error) => error.is_usage(),
             Self::Fault(error) => error.is_usage(),
+            Self::Recording(_) => true,
             _ => false,
         }
     }
@@ -135,6 +144,7 @@ impl WorldError {
 /// An environment, a node, a recorder and users by name.
 pub struct World {
     recorder: Recorder,
+    recording: Option<RecordingWriter>,
     clock: Clock,
     token_key: TokenKey,
     kind: BackendKind,
@@ -173,6 +183,8 @@ impl World {
             let send_deadline = options.limits.send_deadline;
             let clock = Clock::default();
             let recorder = Recorder::new(options.events_max);
+            // A file that cannot be written is told before servers are started.
+            let file = options.record.map(RecordingFile::create).transpose()?;
             let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
             let environment = Environment::start(options.environment, &clock).await?;
             let environment_us = cost::us(started.elapsed());
@@ -192,9 +204,12 @@ impl World {
                     roles: Roles::default(),
                 })
                 .await?;
-                Ok::<_, WorldError>((backend, faults, services, node))
+                let recording = file
+                    .map(|file| file.start(recorder.clone(), environment.kind(), environment.reason()))
+                    .transpose()?;
+                Ok::<_, WorldError>((backend, faults, services, node, recording))
             };
-            let (backend, faults, services, node) = match furnished.await {
+            let (backend, faults, services, node, recording) = match furnished.await {
                 Ok(furnished) => furnished,
                 Err(error) => {
                     // What the environment made on servers and in containers does not go by itself.
@@ -204,6 +219,7 @@ impl World {
             };
             Ok(Self {
                 recorder,
+                recording,
                 clock,
                 token_key,
                 kind: environment.kind(),
@@ -233,6 +249,18 @@ impl World {
     /// How long the node gives a send until its outcome.
     pub fn send_deadline(&self) -> Duration {
         self.send_deadline
+    }
+
+    /// What writes the run's recording, if it is recorded to a file.
+    pub fn recording(&self) -> Option<&RecordingWriter> {
+        self.recording.as_ref()
+    }
+
+    /// Adds what the store held at the end to the recording.
+    pub fn record_stored(&self, stored: Stored) {
+        if let Some(recording) = &self.recording {
+            recording.stored(stored);
+        }
     }
 
     /// Business time.
@@ -492,6 +520,11 @@ impl World {
                 environment.shutdown().await;
             }
             self.recorder.flush().await;
+            if let Some(recording) = &self.recording
+                && let Err(error) = recording.close().await
+            {
+                tracing::warn!("{error}");
+            }
         })
     }
 }

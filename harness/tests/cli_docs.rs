@@ -7,8 +7,10 @@ mod support;
 
 use support::{ackscope, root, stdout};
 
-const COMMANDS: [&str; 11] =
-    ["run", "check", "serve", "token", "doctor", "matrix", "chaos", "faults", "load", "bench", "desktop"];
+const COMMANDS: [&str; 13] = [
+    "run", "replay", "compare", "check", "serve", "token", "doctor", "matrix", "chaos", "faults", "load", "bench",
+    "desktop",
+];
 
 /// Commands of a command, each with a chapter of its own.
 const SUBCOMMANDS: [[&str; 2]; 4] =

@@ -41,6 +41,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Play scenarios and check everything: expectations, budgets and the promises of every message.
     Run(RunArgs),
+    /// Show a recording as if its run had just ended, or let it run again for the eye.
+    Replay(ReplayArgs),
+    /// Hold two recordings against each other: what is worse, above the noise.
+    Compare(CompareArgs),
     /// Refuse or accept scenario files without running them.
     Check(CheckArgs),
     /// Run the chat server for any client, and the interface for a browser.
@@ -195,15 +199,122 @@ pub(crate) struct RunArgs {
     /// What is left to chance follows from this number [default: a new one, which the report names].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Write report.html, report.json, junit.xml and recordings (trace.jsonl) into this folder.
+    /// Write report.html, report.json, junit.xml and recordings (recording.ackrec, trace.jsonl) into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// Print one JSON object and nothing else; it is the one of report.json.
     #[arg(long)]
     pub(crate) json: bool,
     /// Print the JSON Schema of report.json instead.
     #[arg(long, exclusive = true)]
     pub(crate) schema: bool,
+}
+
+/// Where a run is recorded.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct RecordArgs {
+    /// Record the run to this file while it goes; of several scenarios, the second is `FILE-2` and so on. Without it
+    /// (and without `--report`) the latest ten runs stay in the state folder for `ackscope replay --last`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// Record to no file.
+    #[arg(long, conflicts_with = "record")]
+    pub(crate) no_record: bool,
+}
+
+/// `ackscope replay`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[command(after_help = "\
+Examples:
+  ackscope replay --last                   the latest run that named no file
+  ackscope replay out/recording.ackrec     steps, timeline, latencies, promises and verdict
+  ackscope replay FILE --ui 127.0.0.1:0    the run in the interface, where it can be looked at
+  ackscope replay FILE --speed 1           line by line at its own pace; with --ui in the interface
+  ackscope replay FILE --follow            a run that still goes, until it ends
+  ackscope replay FILE --events | jq 'select(.type == \"stage\")'
+
+No backend is started. A recording that is damaged or was cut by a kill is shown as far as it goes,
+and standard error says where it ends.
+
+Ends with 0 when something could be shown, with 2 when the file is none that this build can read.
+With --audit: 0 when every promise was kept, 1 when one was broken, 3 when the file does not say
+what the store held.")]
+pub(crate) struct ReplayArgs {
+    /// The recording.
+    #[arg(required_unless_present = "last", conflicts_with = "last", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The latest run that named no file.
+    #[arg(long)]
+    pub(crate) last: bool,
+    /// So many times as fast as it was; without it everything is there at once.
+    #[arg(long, value_name = "N", value_parser = parse_speed, conflicts_with = "events")]
+    pub(crate) speed: Option<f64>,
+    /// Serve the interface there until Ctrl-C; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["events", "audit", "report"])]
+    pub(crate) ui: Option<SocketAddr>,
+    /// Go on while the file is still written.
+    #[arg(long, conflicts_with = "speed")]
+    pub(crate) follow: bool,
+    /// Check the promises once more, with what the store held at the end.
+    #[arg(long, conflicts_with = "events")]
+    pub(crate) audit: bool,
+    /// Write report.html, report.json, junit.xml and trace.jsonl of it into this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "events")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print every event as one JSON object in a line, and nothing else.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) events: bool,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    let speed = text.strip_suffix('x').unwrap_or(text).parse().ok();
+    speed.filter(|speed| (0.001..=1e6).contains(speed)).ok_or_else(|| "expected a number from 0.001 to 1000000".into())
+}
+
+/// `ackscope compare`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ackscope compare before.ackrec after.ackrec
+  ackscope compare main/recording.ackrec branch/recording.ackrec --json | jq .regressions
+
+Outcomes, findings, rates, and the time from a message's send to each of its stages at p50, p90, p99
+and p99.9; what happens inside the backend has a dot. A percentile counts as different when it moved
+by more than --min-percent, by more than --min-ms, and by more than the noise: three and a half
+standard errors of the difference. These come from drawing stretches of the run again (block
+bootstrap), so a stall that hit many messages counts as one accident and not as many. A percentile
+is compared only where both runs have ten values beyond it.
+
+What differs from one run to the next on the same machine is not in two recordings: compare two runs
+of the same build first to see it.
+
+Ends with 0 when nothing became worse, 1 when something did, 2 for a wrong flag or file.")]
+pub(crate) struct CompareArgs {
+    /// The recording before.
+    #[arg(value_name = "BEFORE")]
+    pub(crate) before: PathBuf,
+    /// The recording after.
+    #[arg(value_name = "AFTER")]
+    pub(crate) after: PathBuf,
+    /// The least change of a latency or a rate that counts, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = parse_least)]
+    pub(crate) min_percent: f64,
+    /// The least change of a latency that counts, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1.0, value_parser = parse_least)]
+    pub(crate) min_ms: f64,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_least(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|least| (0.0..=1e6).contains(least)).ok_or_else(|| "expected a number from 0 on".into())
 }
 
 /// `ackscope check`
@@ -252,6 +363,8 @@ pub(crate) struct ServeArgs {
     /// Keep the embedded backend's files in this folder from run to run.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// Print one JSON object with `chat`, `ui` and `backend` when ready, and nothing else.
     #[arg(long)]
     pub(crate) json: bool,
@@ -532,6 +645,9 @@ pub(crate) struct ChaosArgs {
     /// Write report.html, report.json, junit.xml and recordings of runs with findings into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
+    /// Record every run, also those without findings, to this file; of several, the second is `FILE-2` and so on.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// Print one JSON object for machines.
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ackscope_harness::chaos::{self, ChaosOptions, ChaosReport};
 use ackscope_harness::ledger::Ledger;
+use ackscope_harness::recording::RecordOptions;
 use ackscope_harness::report::files::write_report;
 use ackscope_harness::report::ledger::{Detail, ledger_text};
 use ackscope_harness::report::paint::Paint;
@@ -13,7 +14,7 @@ use ackscope_protocol::faults::{Dependency, FaultKind, TABLE};
 use serde_json::json;
 
 use super::args::{ChaosArgs, FaultsArgs, environment, load_settings};
-use super::{Exit, Outcome, Trouble, out, signals};
+use super::{Exit, Outcome, Trouble, out, record, signals};
 
 /// Plays the runs, one after the other, and says what was found.
 pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
@@ -23,15 +24,26 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
     tokio::pin!(interrupted);
     let mut reports = Vec::new();
     let mut recorded = 0;
+    let mut clean = 0;
     if !args.json {
         out::line("seed         faults   sends  outcomes                                              findings  time");
     }
     for number in 0..u64::from(args.runs) {
+        let file = match (&args.record, &args.report) {
+            (Some(file), _) => Some(record::numbered(file, number as usize)),
+            (None, Some(folder)) => Some(record::in_report(folder, reports.len() - clean)?),
+            (None, None) => None,
+        };
         let options = ChaosOptions {
             seed: seed.wrapping_add(number),
             users: args.users as usize,
             duration: args.duration.0,
             environment: environment(&settings, args.json || number > 0),
+            record: file.clone().map(|file| RecordOptions {
+                title: Some(format!("Chaos {}", seed.wrapping_add(number))),
+                seed: Some(seed.wrapping_add(number)),
+                ..RecordOptions::to(file)
+            }),
         };
         let report = tokio::select! {
             report = chaos::run(options) => report,
@@ -42,7 +54,9 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
         };
         let mut report = match report {
             Ok(report) => report,
-            Err(error @ WorldError::Environment(_)) if error.is_usage() => return Err(Trouble::usage(error)),
+            Err(error @ (WorldError::Environment(_) | WorldError::Recording(_))) if error.is_usage() => {
+                return Err(Trouble::usage(error));
+            }
             Err(error) => {
                 return Err(Trouble::environment(anyhow::anyhow!("seed {}: {error}", seed.wrapping_add(number))));
             }
@@ -59,6 +73,10 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
         // A recording is large, and one of a run that went well says nothing.
         if report.is_clean() || recorded >= RECORDED_MAX {
             report.run = None;
+            clean += 1;
+            if let (Some(file), None) = (&file, &args.record) {
+                std::fs::remove_file(file)?;
+            }
         }
         recorded += usize::from(report.run.is_some());
         reports.push(report);

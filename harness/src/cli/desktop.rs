@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::args::{DesktopArgs, load_settings};
+use super::args::{DesktopArgs, RecordArgs, load_settings};
 use super::serve::serve_with;
 use super::{Exit, Outcome};
 
@@ -24,7 +24,7 @@ pub(crate) async fn desktop(args: DesktopArgs) -> Outcome {
         (None, _) => format!("There is no {APP} next to this program, so the interface is served for a browser."),
         (_, false) => "There is no display, so the interface is served for a browser.".to_owned(),
     };
-    serve_with(settings, false, Some(&why)).await
+    serve_with(settings, &RecordArgs::default(), false, Some(&why)).await
 }
 
 fn app() -> Option<PathBuf> {

@@ -7,12 +7,15 @@ mod args;
 mod bench;
 mod chaos;
 mod check;
+mod compare;
 mod desktop;
 mod doctor;
 mod load;
 mod matrix;
 mod node;
 mod out;
+mod record;
+mod replay;
 mod run;
 mod serve;
 mod signals;
@@ -95,6 +98,8 @@ pub(crate) fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::run(args).await,
+            Command::Replay(args) => replay::replay(args).await,
+            Command::Compare(args) => compare::compare(&args),
             Command::Check(args) => check::check(&args),
             Command::Serve(args) => serve::serve(args).await,
             Command::Token(args) => token::token(&args),

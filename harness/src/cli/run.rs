@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ackscope_harness::environment::containers::Containers;
 use ackscope_harness::environment::{BackendChoice, Settings};
+use ackscope_harness::recording::RecordOptions;
 use ackscope_harness::report::files::write_report;
 use ackscope_harness::report::json::{self, JsonReports};
 use ackscope_harness::report::paint::Paint;
@@ -17,7 +18,7 @@ use serde_json::json;
 
 use super::args::{RunArgs, environment, load_settings};
 use super::check::{print_wrong, problems_json, read_all};
-use super::{Exit, Outcome, Trouble, out, signals};
+use super::{Exit, Outcome, Trouble, out, record, signals};
 
 /// How much is said while scenarios are played.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,8 +57,16 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
     }
     let voice = if args.json { Voice::Silent } else { Voice::Steps };
     let mut reports = Vec::new();
-    for scenario in &scenarios {
-        match run_one(scenario, &settings, None, seed, voice).await {
+    let mut recordings = Vec::new();
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let record = match &args.report {
+            _ if args.record.record.is_some() || args.record.no_record => record::by_flags(&args.record, index),
+            Some(folder) => Some(RecordOptions::to(record::in_report(folder, index)?)),
+            None => record::by_flags(&args.record, index),
+        };
+        let record = record.map(|record| named(record, scenario, seed));
+        recordings.extend(record.iter().map(|record| record.file.clone()));
+        match run_one(scenario, &settings, None, seed, record, voice).await {
             Ok(Some(report)) => reports.push(report),
             Ok(None) => return Ok(interrupted()),
             Err(error) if error.is_usage() => return Err(Trouble::usage(error)),
@@ -68,8 +77,15 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
     if let Some(folder) = &args.report {
         let written = write_report(folder, &reports)?;
         if !args.json {
-            let names: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
+            let names: Vec<_> = written.iter().chain(&recordings).map(|path| path.display().to_string()).collect();
             out::line(&format!("Report: {}", names.join(", ")));
+        }
+    } else if args.record.record.is_some() && !args.json {
+        let names: Vec<_> = recordings.iter().map(|path| path.display().to_string()).collect();
+        out::line(&format!("Recorded: {}", names.join(", ")));
+    } else if verdict != Verdict::Pass && !args.json {
+        for (recording, _) in recordings.iter().zip(&reports).filter(|(_, report)| report.verdict() != Verdict::Pass) {
+            out::note(&format!("To look at it again: ackscope replay {}", recording.display()));
         }
     }
     if args.json {
@@ -89,11 +105,17 @@ async fn on_several(args: &RunArgs, scenarios: &[Scenario], settings: &Settings,
             return Err(Trouble::usage(anyhow::anyhow!(sentence)));
         }
     }
+    if args.record.record.is_some() {
+        let sentence = "one file holds one run; with several backends `--report DIR` keeps a recording of each";
+        return Err(Trouble::usage(anyhow::anyhow!(sentence)));
+    }
     let voice = if args.json { Voice::Silent } else { Voice::Verdicts };
     let mut backends = Vec::new();
     for backend in &args.backend {
         let settings = Settings { backend: Some(*backend), ..settings.clone() };
-        let Some(runs) = on_one(*backend, scenarios, &settings, seed, voice).await else { return Ok(interrupted()) };
+        let folder = args.report.as_ref().filter(|_| !args.record.no_record).map(|it| it.join(backend.as_str()));
+        let runs = on_one(*backend, scenarios, &settings, seed, folder.as_deref(), voice).await?;
+        let Some(runs) = runs else { return Ok(interrupted()) };
         backends.push(BackendRuns { backend: backend.to_string(), runs });
     }
     let files: Vec<_> = scenarios.iter().map(|scenario| scenario.file_name.clone()).collect();
@@ -131,8 +153,9 @@ async fn on_one(
     scenarios: &[Scenario],
     settings: &Settings,
     seed: u64,
+    recordings: Option<&Path>,
     voice: Voice,
-) -> Option<Vec<Result<RunReport, String>>> {
+) -> Result<Option<Vec<Result<RunReport, String>>>, Trouble> {
     let silent = voice == Voice::Silent;
     if !silent {
         out::line(&format!("On {backend}"));
@@ -148,28 +171,37 @@ async fn on_one(
         tokio::pin!(interrupted);
         let started = tokio::select! {
             started = Containers::start(environment(settings, silent).containers()) => started,
-            _ = &mut interrupted => return None,
+            _ = &mut interrupted => return Ok(None),
         };
         match started {
             Ok(containers) => Some(Arc::new(containers)),
-            Err(error) => return Some(nowhere(error.to_string())),
+            Err(error) => return Ok(Some(nowhere(error.to_string()))),
         }
     } else {
         None
     };
     let mut runs = Vec::new();
-    for scenario in scenarios {
-        match run_one(scenario, settings, containers.clone(), seed, voice).await {
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let record = match recordings {
+            Some(folder) => Some(named(RecordOptions::to(record::in_report(folder, index)?), scenario, seed)),
+            None => None,
+        };
+        match run_one(scenario, settings, containers.clone(), seed, record, voice).await {
             Ok(Some(report)) => runs.push(Ok(report)),
-            Ok(None) => return None,
-            Err(error) if runs.is_empty() => return Some(nowhere(error.to_string())),
+            Ok(None) => return Ok(None),
+            Err(error) if runs.is_empty() => return Ok(Some(nowhere(error.to_string()))),
             Err(error) => runs.push(Err(error.to_string())),
         }
     }
     if let Some(containers) = containers.and_then(Arc::into_inner) {
         containers.shutdown().await;
     }
-    Some(runs)
+    Ok(Some(runs))
+}
+
+/// The recording of this scenario.
+fn named(record: RecordOptions, scenario: &Scenario, seed: u64) -> RecordOptions {
+    RecordOptions { title: Some(scenario.name().to_owned()), seed: Some(seed), ..record }
 }
 
 /// Plays one scenario. `None` when somebody interrupted it.
@@ -178,6 +210,7 @@ async fn run_one(
     settings: &Settings,
     containers: Option<Arc<Containers>>,
     seed: u64,
+    record: Option<RecordOptions>,
     voice: Voice,
 ) -> Result<Option<RunReport>, WorldError> {
     let mut surroundings = environment(settings, voice == Voice::Silent);
@@ -187,6 +220,7 @@ async fn run_one(
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
         seed,
+        record,
         ..WorldOptions::default()
     };
     let interrupted = signals::asked_to_end();
@@ -216,6 +250,9 @@ async fn run_one(
             _ = &mut interrupted => None,
         }
     };
+    if let (Some(recording), Some(report)) = (world.recording(), &report) {
+        recording.report(report);
+    }
     world.shutdown().await;
     if let Some(report) = &report {
         print(&mut |terminal| terminal.ending(report));

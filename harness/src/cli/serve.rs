@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use ackscope_harness::environment::{Settings, load_or_create_token_key, token_key_path};
 use ackscope_harness::host::{Host, HostOptions};
+use ackscope_harness::recording::RecordOptions;
 use ackscope_protocol::control::BackendKind;
 use serde::Serialize;
 
-use super::args::{ServeArgs, environment, load_settings};
-use super::{Exit, Outcome, Trouble, out, signals};
+use super::args::{RecordArgs, ServeArgs, environment, load_settings};
+use super::{Exit, Outcome, Trouble, out, record, signals};
 
 /// What `--json` prints when ready.
 #[derive(Serialize)]
@@ -21,11 +22,11 @@ struct Ready<'a> {
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn serve(args: ServeArgs) -> Outcome {
     let flags = Settings { chat: args.chat, ui: args.ui, data: args.data, ..args.backend.flags_with(&args.limits) };
-    serve_with(load_settings(flags)?, args.json, None).await
+    serve_with(load_settings(flags)?, &args.record, args.json, None).await
 }
 
 /// Serves with these settings. `why` is printed before the ready line.
-pub(crate) async fn serve_with(settings: Settings, json: bool, why: Option<&str>) -> Outcome {
+pub(crate) async fn serve_with(settings: Settings, record: &RecordArgs, json: bool, why: Option<&str>) -> Outcome {
     let key_file = token_key_path(|name| std::env::var_os(name))?;
     let options = HostOptions {
         environment: environment(&settings, json),
@@ -34,6 +35,7 @@ pub(crate) async fn serve_with(settings: Settings, json: bool, why: Option<&str>
         limits: settings.node_limits(),
         unverified_media: settings.unverified_media.unwrap_or_default(),
         token_key: Some(load_or_create_token_key(&key_file)?),
+        record: record::by_flags(record, 0).map(|record| RecordOptions { title: Some("By hand".to_owned()), ..record }),
         ..HostOptions::default()
     };
     let interrupted = signals::asked_to_end();
@@ -62,7 +64,11 @@ pub(crate) async fn serve_with(settings: Settings, json: bool, why: Option<&str>
         ));
     }
     let ended = interrupted.await;
+    let recording = host.world().recording().map(|recording| recording.file().to_owned());
     host.shutdown().await;
+    if let (Some(file), false) = (recording, json) {
+        out::note(&format!("Recorded: {}", file.display()));
+    }
     ended?;
     Ok(Exit::Pass)
 }

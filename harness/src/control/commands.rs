@@ -10,9 +10,9 @@ use ackscope_protocol::wire::{CreateConversation, SendMessage};
 use ackscope_protocol::{TempId, UserId};
 use uuid::Uuid;
 
-use super::Shared;
+use super::{Shared, Shown};
 use crate::users::{UserError, refusal_code};
-use crate::world::WorldError;
+use crate::world::{World, WorldError};
 
 /// Longest time a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub(super) async fn run(shared: &Arc<Shared>, command: Command) -> Result<Comman
 }
 
 async fn carry_out(shared: &Arc<Shared>, command: Command) -> Result<CommandAnswer, WireError> {
-    let world = &shared.world;
+    let world = world(shared)?;
     match command {
         Command::AddUser { user } => {
             world.add_user(&user).await.map_err(|error| refusal(&error))?;
@@ -82,12 +82,24 @@ pub(super) async fn play_tour(shared: &Arc<Shared>) -> Result<(), WireError> {
         return Err(WireError::new(ErrorCode::Overloaded, "the tour is playing already"));
     }
     let _playing = Playing(shared);
-    let played = (shared.play_tour)(Arc::clone(&shared.world)).await;
+    let played = (shared.play_tour)(Arc::clone(world(shared)?)).await;
     played.map_err(|sentence| WireError::new(ErrorCode::Internal, sentence))
 }
 
+/// The world that runs. In a recording everything has happened, so there is nothing to do anything in.
+fn world(shared: &Shared) -> Result<&Arc<World>, WireError> {
+    match &shared.shown {
+        Shown::Live(world) => Ok(world),
+        Shown::Recorded(_) => Err(WireError::new(
+            ErrorCode::InvalidPayload,
+            "this is a recording: it can be looked at, and nothing can be done in it; start `ackscope serve` for a \
+             run of your own",
+        )),
+    }
+}
+
 fn find(shared: &Shared, user: &UserId) -> Result<Arc<crate::users::SimulatedUser>, WireError> {
-    shared.world.user(user).map_err(|error| refusal(&error))
+    world(shared)?.user(user).map_err(|error| refusal(&error))
 }
 
 fn new_temp_id() -> Result<TempId, WireError> {
@@ -109,6 +121,7 @@ fn refusal(error: &WorldError) -> WireError {
         | WorldError::Node(_)
         | WorldError::Services(_)
         | WorldError::Clients(_)
+        | WorldError::Recording(_)
         | WorldError::Ended
         | WorldError::NotQuiet { .. } => ErrorCode::Internal,
     };

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ackscope_protocol::control::CONTROL_PATH;
+use ackscope_protocol::Timestamp;
+use ackscope_protocol::control::{CONTROL_PATH, Environment};
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{RawQuery, Request, State};
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::recorder::Recorder;
 use crate::world::{World, reachable};
 
 /// Most interfaces at a time.
@@ -40,6 +42,46 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 
 /// Plays the built-in tour in a world; the error is one sentence for people.
 pub type PlayTour = Arc<dyn Fn(Arc<World>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// A recorded run as interfaces are shown it.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its events, as far as they have been played.
+    pub recorder: Recorder,
+    /// What it ran on; the reason says that it is a recording.
+    pub environment: Environment,
+    /// Business time at its end.
+    pub business_now: Timestamp,
+}
+
+/// What the server shows.
+enum Shown {
+    Live(Arc<World>),
+    Recorded(Recorded),
+}
+
+impl Shown {
+    fn recorder(&self) -> &Recorder {
+        match self {
+            Self::Live(world) => world.recorder(),
+            Self::Recorded(recorded) => &recorded.recorder,
+        }
+    }
+
+    fn environment(&self) -> Environment {
+        match self {
+            Self::Live(world) => world.environment(),
+            Self::Recorded(recorded) => recorded.environment.clone(),
+        }
+    }
+
+    fn business_now(&self) -> Timestamp {
+        match self {
+            Self::Live(world) => world.business_now(),
+            Self::Recorded(recorded) => recorded.business_now,
+        }
+    }
+}
 
 /// The control server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +102,7 @@ pub struct ControlServer {
 
 /// What the handlers use.
 struct Shared {
-    world: Arc<World>,
+    shown: Shown,
     play_tour: PlayTour,
     is_touring: AtomicBool,
     token: String,
@@ -77,6 +119,17 @@ impl ControlServer {
         world: Arc<World>,
         play_tour: PlayTour,
     ) -> BoxFuture<'static, Result<Self, ControlError>> {
+        Self::show(listen, Shown::Live(world), play_tour)
+    }
+
+    /// Starts serving a recorded run at `listen`: interfaces see it as they see a live one, and every command is
+    /// refused.
+    pub fn start_recorded(listen: SocketAddr, recorded: Recorded) -> BoxFuture<'static, Result<Self, ControlError>> {
+        let play_tour: PlayTour = Arc::new(|_| Box::pin(async { Err("a recording plays no tour".to_owned()) }));
+        Self::show(listen, Shown::Recorded(recorded), play_tour)
+    }
+
+    fn show(listen: SocketAddr, shown: Shown, play_tour: PlayTour) -> BoxFuture<'static, Result<Self, ControlError>> {
         Box::pin(async move {
             let failed = |error| ControlError { address: listen, error };
             let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -86,7 +139,7 @@ impl ControlServer {
             let url = format!("http://{}/?token={token}", reachable(address));
             let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
             let shared = Arc::new(Shared {
-                world,
+                shown,
                 play_tour,
                 is_touring: AtomicBool::new(false),
                 token,

@@ -93,15 +93,15 @@ async fn welcome(
             "the interface speaks version {version} of the control protocol and the harness version {CONTROL_VERSION}; reload the interface"
         )));
     }
-    let recorder = shared.world.recorder();
+    let recorder = shared.shown.recorder();
     let current = recorder.run_id();
     say(
         sink,
         &ToInterface::Welcome {
             version: CONTROL_VERSION,
             run_id: current,
-            environment: shared.world.environment(),
-            business_now: shared.world.business_now(),
+            environment: shared.shown.environment(),
+            business_now: shared.shown.business_now(),
         },
     )
     .await?;
@@ -202,7 +202,7 @@ async fn write(
     mut next_index: u64,
     mut replies: mpsc::Receiver<ToInterface>,
 ) -> SessionEnd {
-    let recorder = shared.world.recorder();
+    let recorder = shared.shown.recorder();
     let mut news = recorder.news();
     let mut not_before = Instant::now();
     let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);

@@ -16,7 +16,7 @@
 pub mod cost;
 pub mod files;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod html;
 pub mod json;
 pub mod junit;

@@ -8,7 +8,7 @@ use ackscope_protocol::ids::MessageId;
 use ackscope_protocol::trace::TraceEvent;
 use ackscope_protocol::wire::AckState;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::cost::Cost;
@@ -17,7 +17,7 @@ use crate::latency::{BudgetResult, Latencies};
 use crate::ledger::Ledger;
 
 /// What became of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum StepOutcome {
     /// It was done, or what it expects was so.
@@ -39,7 +39,7 @@ pub enum StepOutcome {
 }
 
 /// A step and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct StepResult {
     /// Its place in the scenario, from 1.
     pub number: usize,
