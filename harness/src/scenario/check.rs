@@ -4,16 +4,17 @@
 
 mod steps;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::file::words::{Name, User};
 use super::file::{At, Budgets, Create, Limits, ScenarioFile, Step};
+use super::included_at;
 use super::problem::Problem;
 use super::tree::Place;
 
 /// Every problem of a scenario's meaning, in no particular order.
-pub(super) fn check(file: &ScenarioFile) -> Vec<Problem> {
-    let mut checker = Checker::new(file);
+pub(super) fn check(file: &ScenarioFile, included: &[String]) -> Vec<Problem> {
+    let mut checker = Checker::new(file, included);
     checker.users();
     if file.steps.is_empty() {
         checker
@@ -49,12 +50,12 @@ struct Known<'f> {
     messages: HashMap<&'f str, KnownMessage<'f>>,
     /// Uploads with their owners.
     media: HashMap<&'f str, &'f str>,
-    /// Who was dropped and not connected again, and in which line.
-    dropped: HashMap<&'f str, u32>,
+    /// Who was dropped and not connected again, and where.
+    dropped: HashMap<&'f str, Place>,
 }
 
-/// Where a name is given first: the number of the step, and the line.
-type Given<'f> = HashMap<&'f str, (usize, u32)>;
+/// Where a name is given first: the number of the step, and the place.
+type Given<'f> = HashMap<&'f str, (usize, Place)>;
 
 /// Every name that some step gives.
 #[derive(Default)]
@@ -68,7 +69,7 @@ impl<'f> Names<'f> {
     /// Goes through steps in the order in which they are checked; `number` is that of the step before.
     fn collect(&mut self, steps: &'f [At<Step>], number: &mut usize) {
         fn give<'f>(given: &mut Given<'f>, name: &'f At<Name>, number: usize) {
-            given.entry(name.as_str()).or_insert((number, name.place.line));
+            given.entry(name.as_str()).or_insert((number, name.place));
         }
         for step in steps {
             *number += 1;
@@ -99,6 +100,8 @@ impl<'f> Names<'f> {
 
 struct Checker<'f> {
     file: &'f ScenarioFile,
+    /// The names of the files it includes.
+    included: &'f [String],
     problems: Vec<Problem>,
     known: Known<'f>,
     names: Names<'f>,
@@ -107,10 +110,10 @@ struct Checker<'f> {
 }
 
 impl<'f> Checker<'f> {
-    fn new(file: &'f ScenarioFile) -> Self {
+    fn new(file: &'f ScenarioFile, included: &'f [String]) -> Self {
         let mut names = Names::default();
         names.collect(&file.steps, &mut 0);
-        Self { file, problems: Vec::new(), known: Known::default(), names, number: 0 }
+        Self { file, included, problems: Vec::new(), known: Known::default(), names, number: 0 }
     }
 
     fn problem(&mut self, place: Place, what: impl Into<String>) {
@@ -126,13 +129,18 @@ impl<'f> Checker<'f> {
     }
 
     fn no_duplicates(&mut self, items: impl Iterator<Item = (&'f str, Place)>, of: &str) {
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (item, place) in items {
-            if seen.contains(&item) {
+            if !seen.insert(item) {
                 self.problem(place, format!("`{item}` is twice in {of}"));
             }
-            seen.push(item);
         }
+    }
+
+    /// `line 7`, with the file's name when it is another one.
+    fn line(&self, place: Place) -> String {
+        let file = included_at(self.included, place).map_or_else(String::new, |file| format!(" of {file}"));
+        format!("line {}{file}", place.line)
     }
 
     // ---- order ------------------------------------------------------------------------------------------
@@ -149,7 +157,8 @@ impl<'f> Checker<'f> {
                     }
                     let before = self.known.dropped.clone();
                     self.in_turn(&repeat.steps);
-                    if repeat.times.0 > 1 {
+                    // With a number the rounds are written out, and each was checked.
+                    if repeat.times.0 > 1 && repeat.round.is_none() {
                         self.each_round_leaves_connections(step.place, &before);
                     }
                 }
@@ -177,7 +186,7 @@ impl<'f> Checker<'f> {
     }
 
     /// A round begins as the one before ended, so whoever was connected must be so again.
-    fn each_round_leaves_connections(&mut self, place: Place, before: &HashMap<&'f str, u32>) {
+    fn each_round_leaves_connections(&mut self, place: Place, before: &HashMap<&'f str, Place>) {
         let mut changed: Vec<&str> =
             self.known.dropped.keys().filter(|user| !before.contains_key(**user)).copied().collect();
         changed.extend(before.keys().filter(|user| !self.known.dropped.contains_key(**user)));
@@ -215,8 +224,8 @@ impl<'f> Checker<'f> {
     }
 
     fn connected(&mut self, user: &str, place: Place) {
-        if let Some(line) = self.known.dropped.get(user) {
-            let what = format!("`{user}` was dropped in line {line} and is not connected here");
+        if let Some(dropped) = self.known.dropped.get(user) {
+            let what = format!("`{user}` was dropped in {} and is not connected here", self.line(*dropped));
             self.problems.push(Problem::new(place, what).expected(format!("`- reconnect: {user}` before this step")));
         }
     }
@@ -226,15 +235,17 @@ impl<'f> Checker<'f> {
         &self,
         name: &At<Name>,
         (what, made): (&str, &str),
-        first: Option<(usize, u32)>,
+        first: Option<(usize, Place)>,
         known: Vec<&'f str>,
     ) -> Problem {
         let said = match first {
             Some((given, _)) if given == self.number => format!("{what} `{}` cannot speak of itself", name.as_str()),
-            Some((given, line)) if given > self.number => {
-                format!("{what} `{}` is {made} later, in line {line}", name.as_str())
+            Some((given, place)) if given > self.number => {
+                format!("{what} `{}` is {made} later, in {}", name.as_str(), self.line(place))
             }
-            Some((_, line)) => format!("{what} `{}` is {made} side by side with this, in line {line}", name.as_str()),
+            Some((_, place)) => {
+                format!("{what} `{}` is {made} side by side with this, in {}", name.as_str(), self.line(place))
+            }
             None => {
                 let problem = Problem::new(name.place, format!("there is no {what} `{}`", name.as_str()));
                 return problem.nearest(name.as_str(), known);
@@ -319,8 +330,9 @@ impl<'f> Checker<'f> {
         self.is_first("upload", id, self.names.media.get(id.as_str()).copied());
     }
 
-    fn is_first(&mut self, what: &str, id: &At<Name>, first: Option<(usize, u32)>) {
-        if first.is_some_and(|(number, _)| number != self.number) {
+    fn is_first(&mut self, what: &str, id: &At<Name>, first: Option<(usize, Place)>) {
+        // The same place again is another round of a loop.
+        if first.is_some_and(|(number, place)| number != self.number && place != id.place) {
             self.problem(id.place, format!("there is already {} `{}`", with_article(what), id.as_str()));
         }
     }

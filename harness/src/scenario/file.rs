@@ -9,6 +9,7 @@
 //! that the complaint has a place.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use ackscope_core::log::Topic;
@@ -19,6 +20,7 @@ use ackscope_protocol::text::{Emoji, FileName, MessageText, Title};
 use ackscope_protocol::wire::{AckState, AddedRole, ConversationKind, DeleteMode, MediaState};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 mod acts;
 mod looks;
@@ -33,8 +35,8 @@ pub use looks::{
 
 use super::fault::FaultStep;
 use super::period::Period;
-use super::tree::Place;
-use words::{Line, Name};
+use super::tree::{AtVisitor, Place};
+use words::{Line, Name, Variable};
 
 /// A value and the place it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,8 +56,7 @@ impl<T> Deref for At<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = serde_saphyr::Spanned::<T>::deserialize(deserializer)?;
-        Ok(Self { value: spanned.value, place: spanned.referenced.into() })
+        AtVisitor::read(deserializer)
     }
 }
 
@@ -84,6 +85,9 @@ pub struct ScenarioFile {
     /// What it shows, for people.
     #[serde(default)]
     pub about: Option<String>,
+    /// Values by name, one value or a list of them. `$(name)` anywhere below stands for the value; `$$(` for `$(`.
+    #[serde(default, rename = "let")]
+    pub constants: Constants,
     /// Everybody who takes part, by id. All are connected before the first step.
     pub users: Vec<At<words::User>>,
     /// What happens, in this order.
@@ -91,6 +95,20 @@ pub struct ScenarioFile {
     /// Latencies that must be kept, measured from the send to what the client saw.
     #[serde(default)]
     pub budgets: Budgets,
+}
+
+/// What a file holds that others include: a list of steps, or this.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartFile {
+    /// What it is for, for people.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// Values by name, for its own steps.
+    #[serde(default, rename = "let")]
+    pub constants: Constants,
+    /// The steps that stand where it is included.
+    pub steps: Vec<At<Step>>,
 }
 
 /// One step: what is done or expected.
@@ -167,6 +185,10 @@ pub enum Step {
     Parallel(At<Vec<Vec<At<Step>>>>),
     /// Play steps several times.
     Repeat(Repeat),
+    /// Play steps once for each value of a list, in turn.
+    For(For),
+    /// Play the steps of another file here. Its path is relative to this file, in its folder or below.
+    Include(At<Line>),
     /// Set a mark: a heading in the report and on the timeline.
     Mark(At<Line>),
 }
@@ -200,9 +222,86 @@ pub struct Create {
 pub struct Repeat {
     /// How often, 1 to 10,000.
     pub times: At<words::Times>,
+    /// A variable for the number of the round, from 1: `as: round` makes `$(round)` 1, 2, 3 and so on.
+    #[serde(default, rename = "as")]
+    pub round: Option<At<Variable>>,
     /// What happens each time, in this order.
     pub steps: Vec<At<Step>>,
 }
+
+impl Repeat {
+    /// The steps of each round. Where rounds have a number, reading has written them out one after the other.
+    pub(super) fn rounds(&self) -> impl Iterator<Item = &[At<Step>]> {
+        let times = self.times.0 as usize;
+        let per_round = if self.round.is_some() { self.steps.len() / times } else { self.steps.len() };
+        (0..times).map(move |round| {
+            let from = if self.round.is_some() { round * per_round } else { 0 };
+            &self.steps[from..from + per_round]
+        })
+    }
+}
+
+/// `for`: steps once for each value. A name that is given within is given anew each time; the last one stays.
+///
+/// Reading writes the steps out, so that a file that was read has no step of this kind.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct For {
+    /// The variable: `each: who` makes `$(who)` each value in turn.
+    pub each: At<Variable>,
+    /// The values, or a variable that is a list.
+    #[serde(rename = "in")]
+    pub values: Constant,
+    /// What happens for each value, in this order.
+    pub steps: Vec<At<Step>>,
+}
+
+/// Values by name.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Constants(pub BTreeMap<String, Constant>);
+
+impl JsonSchema for Constants {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Constants".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        map_schema::<Variable, Constant>(generator)
+    }
+}
+
+/// The schema of a block whose keys have a format.
+fn map_schema<K: JsonSchema, V: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let (keys, mut values) = (generator.subschema_for::<K>(), generator.subschema_for::<V>());
+    let keys = keys.to_value();
+    let keys = serde_json::json!({ "type": "string", "format": keys["format"], "pattern": keys["pattern"] });
+    values.ensure_object();
+    schemars::json_schema!({ "type": "object", "propertyNames": keys, "additionalProperties": values })
+}
+
+/// A value, or a list of values: texts, numbers, truths.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Constant(pub serde_json::Value);
+
+impl JsonSchema for Constant {
+    fn schema_name() -> Cow<'static, str> {
+        "Constant".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": ["string", "number", "boolean", "array"],
+            "format": CONSTANT,
+            "items": { "type": ["string", "number", "boolean"] },
+        })
+    }
+}
+
+/// The format of a [`Constant`] in the schema.
+pub(super) const CONSTANT: &str = "constant";
 
 /// Budgets by what is measured.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -264,6 +363,7 @@ pub mod words {
     pub(in crate::scenario) const FORMATS: &[Format] = &[
         <User as Formatted>::FORMAT,
         Name::FORMAT,
+        Variable::FORMAT,
         Line::FORMAT,
         Text::FORMAT,
         TitleText::FORMAT,
@@ -367,6 +467,24 @@ pub mod words {
             name: "name",
             expected: "1 to 64 of the characters A-Z a-z 0-9 _ . -",
             pattern: "^[A-Za-z0-9_.-]{1,64}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    text_word! {
+        /// The name of a variable.
+        Variable(String),
+        |text| {
+            let mut letters = text.bytes();
+            let valid = text.len() <= 64
+                && letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+                && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if valid { Ok(text.to_owned()) } else { Err(format!("`{text}` cannot be the name of a variable")) }
+        },
+        Format {
+            name: "variable",
+            expected: "1 to 64 of the characters A-Z a-z 0-9 _, not a digit first",
+            pattern: "^[A-Za-z_][A-Za-z0-9_]{0,63}$",
             refuse: refusal::<Self>,
         }
     }
@@ -677,7 +795,73 @@ pub mod words {
     }
 }
 
-/// The JSON Schema of scenario files.
+/// The JSON Schema of scenario files, for editors: a variable may stand where a value does.
 pub fn schema() -> Schema {
-    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<ScenarioFile>()
+    let mut schema = language_schema().to_value();
+    allow_variables(&mut schema);
+    Schema::try_from(schema).unwrap_or_else(|_| language_schema())
+}
+
+/// The JSON Schema of scenario files with their variables written out.
+pub(super) fn language_schema() -> Schema {
+    schema_of::<ScenarioFile>()
+}
+
+/// The JSON Schema of files that others include, likewise.
+pub(super) fn part_schema() -> Schema {
+    schema_of::<PartFile>()
+}
+
+fn schema_of<T: JsonSchema>() -> Schema {
+    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+}
+
+/// Lets a text with a variable stand for every value of a schema.
+fn allow_variables(schema: &mut Value) {
+    const VARIABLE: &str = "\\$\\(";
+    let Value::Object(words) = schema else { return };
+    for (word, value) in words.iter_mut() {
+        match (word.as_str(), value) {
+            ("properties" | "$defs", Value::Object(parts)) => parts.values_mut().for_each(allow_variables),
+            ("oneOf" | "anyOf", Value::Array(parts)) => parts.iter_mut().for_each(allow_variables),
+            ("items" | "additionalProperties", part) => allow_variables(part),
+            _ => {}
+        }
+    }
+    if words.get("format").is_some_and(|format| format == CONSTANT) {
+        return;
+    }
+    if let Some(Value::String(pattern)) = words.get_mut("pattern") {
+        pattern.push('|');
+        pattern.push_str(VARIABLE);
+        return;
+    }
+    let is_list_of_values = words.get("type").is_some_and(|one| one == "array")
+        && words["items"]["type"] != "array"
+        && words["items"]["$ref"] != "#/$defs/Step";
+    let is_truth = words.get("type").is_some_and(|one| one == "boolean");
+    if is_list_of_values || is_truth || words.contains_key("enum") {
+        let description = words.remove("description");
+        let value = Value::Object(std::mem::take(words));
+        words.extend(description.map(|description| ("description".to_owned(), description)));
+        let variable = serde_json::json!({ "type": "string", "pattern": VARIABLE });
+        words.insert("anyOf".to_owned(), Value::Array(vec![value, variable]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_editor_lets_a_variable_stand_for_every_value() {
+        let schema = schema().to_value();
+        let variable = serde_json::json!({ "type": "string", "pattern": "\\$\\(" });
+        assert_eq!(schema["properties"]["users"]["anyOf"][1], variable);
+        assert_eq!(schema["properties"]["users"]["anyOf"][0]["items"]["pattern"], "^[A-Za-z0-9_.-]{1,64}$|\\$\\(");
+        assert_eq!(schema["$defs"]["Kind"]["anyOf"][1], variable);
+        assert!(schema["$defs"]["Kind"]["anyOf"][0]["enum"].is_array());
+        assert_eq!(schema["properties"]["steps"]["type"], "array", "steps are no variable");
+        assert!(language_schema().to_value()["$defs"]["Kind"]["enum"].is_array());
+    }
 }

@@ -211,12 +211,21 @@ fn all_steps(scenario: &Scenario) -> impl Iterator<Item = StepResult> {
     scenario.file.steps.iter().enumerate().map(|(index, step)| StepResult {
         number: index + 1,
         line: step.place.line,
-        title: title(&step.value),
+        title: title_of(scenario, step),
         is_mark: matches!(step.value, Step::Mark(_)),
         outcome: StepOutcome::Skipped,
         took_us: 0,
         messages: Vec::new(),
     })
+}
+
+/// What a step does, and in which file it stands when that is another one.
+fn title_of(scenario: &Scenario, step: &At<Step>) -> String {
+    let title = title(&step.value);
+    match (&step.value, scenario.included_at(step.place)) {
+        (Step::Mark(_), _) | (_, None) => title,
+        (_, Some(file)) => format!("{title} ({file})"),
+    }
 }
 
 fn elapsed_us(since: Instant) -> u64 {
@@ -262,9 +271,9 @@ struct Setback {
 
 impl Setback {
     /// The same, with the place within a block in front of it. What a block within the block says has one already.
-    fn within(mut self, step: &At<Step>) -> Self {
+    fn within(mut self, scenario: &Scenario, step: &At<Step>) -> Self {
         if !matches!(step.value, Step::Parallel(_) | Step::Repeat(_)) {
-            let place = format!("line {}, {}", step.place.line, title(&step.value));
+            let place = format!("line {}, {}", step.place.line, title_of(scenario, step));
             self.trouble = self.trouble.at(&place);
         }
         self
@@ -385,7 +394,7 @@ impl<'w> Player<'w> {
         for step in steps {
             let Err(setback) = self.step(&step.value).await else { continue };
             let is_end = setback.is_end;
-            first.get_or_insert_with(|| setback.within(step)).is_end |= is_end;
+            first.get_or_insert_with(|| setback.within(self.scenario, step)).is_end |= is_end;
             if is_end {
                 break;
             }
@@ -403,9 +412,9 @@ impl<'w> Player<'w> {
     }
 
     async fn repeat(&self, repeat: &Repeat) -> Result<(), Setback> {
-        for round in 1..=repeat.times.0 {
-            if let Err(Setback { trouble, is_end }) = self.in_turn(&repeat.steps).await {
-                let trouble = trouble.at(&format!("round {round}"));
+        for (index, steps) in repeat.rounds().enumerate() {
+            if let Err(Setback { trouble, is_end }) = self.in_turn(steps).await {
+                let trouble = trouble.at(&format!("round {}", index + 1));
                 return Err(Setback { trouble, is_end });
             }
         }
@@ -468,6 +477,7 @@ impl<'w> Player<'w> {
                 Ok(())
             }
             Step::Parallel(_) | Step::Repeat(_) => Err(inconclusive(&"a block is no single step")),
+            Step::For(_) | Step::Include(_) => Err(inconclusive(&"reading should have written this step out")),
         }
     }
 
@@ -587,7 +597,9 @@ fn is_action(step: &Step) -> bool {
         | Step::Fault(_)
         | Step::Heal(_)
         | Step::Parallel(_)
-        | Step::Repeat(_) => true,
+        | Step::Repeat(_)
+        | Step::For(_)
+        | Step::Include(_) => true,
         Step::Wait(_)
         | Step::ExpectAck(_)
         | Step::ExpectView(_)

@@ -167,8 +167,11 @@ pub(super) fn title(step: &Step) -> String {
             format!("{} lists side by side, {} in all", branches.value.len(), counted(steps, "step"))
         }
         Step::Repeat(repeat) => {
-            format!("{} of {}", counted(repeat.times.0.into(), "round"), counted(count_of(&repeat.steps), "step"))
+            let of = repeat.rounds().next().map_or(0, count_of);
+            format!("{} of {}", counted(repeat.times.0.into(), "round"), counted(of, "step"))
         }
+        Step::For(each) => format!("{} for each {}", counted(count_of(&each.steps), "step"), each.each.as_str()),
+        Step::Include(file) => format!("the steps of {}", file.as_str()),
         Step::Drop(user) => format!("{} loses the connection", user.as_str()),
         Step::Reconnect(user) => format!("{} comes back and takes what was missed", user.as_str()),
         Step::Fault(fault) => fault.title(),

@@ -191,7 +191,7 @@ impl<'f> Checker<'f> {
             }
             Step::Drop(user) => {
                 self.acts(user);
-                self.known.dropped.insert(user.as_str(), user.place.line);
+                self.known.dropped.insert(user.as_str(), user.place);
             }
             Step::Reconnect(user) => {
                 if self.known_user(user) && self.known.dropped.remove(user.as_str()).is_none() {
@@ -205,7 +205,13 @@ impl<'f> Checker<'f> {
                 }
             }
             // The steps of blocks are checked one by one.
-            Step::Parallel(_) | Step::Repeat(_) | Step::ExpectDeadLetters(_) | Step::Heal(_) | Step::Mark(_) => {}
+            Step::Parallel(_)
+            | Step::Repeat(_)
+            | Step::For(_)
+            | Step::Include(_)
+            | Step::ExpectDeadLetters(_)
+            | Step::Heal(_)
+            | Step::Mark(_) => {}
         }
     }
 
