@@ -7,7 +7,7 @@ mod steps;
 use std::collections::{HashMap, HashSet};
 
 use super::file::words::{Name, User};
-use super::file::{At, Budgets, Create, Limits, ScenarioFile, Step};
+use super::file::{At, Budgets, Create, ScenarioFile, Step};
 use super::included_at;
 use super::problem::Problem;
 use super::tree::Place;
@@ -50,6 +50,8 @@ struct Known<'f> {
     messages: HashMap<&'f str, KnownMessage<'f>>,
     /// Uploads with their owners.
     media: HashMap<&'f str, &'f str>,
+    /// Further devices, with whose they are.
+    devices: HashMap<&'f str, &'f str>,
     /// Who was dropped and not connected again, and where.
     dropped: HashMap<&'f str, Place>,
 }
@@ -200,17 +202,37 @@ impl<'f> Checker<'f> {
     // ---- names ------------------------------------------------------------------------------------------
 
     fn is_user(&self, user: &User) -> bool {
+        self.is_person(user) || self.known.devices.contains_key(user.as_str())
+    }
+
+    fn is_person(&self, user: &User) -> bool {
         self.file.users.iter().any(|known| known.value == *user)
+    }
+
+    /// Who a user is in conversations: itself, or the person whose device it is.
+    fn person(&self, user: &'f At<User>) -> &'f str {
+        self.known.devices.get(user.as_str()).copied().unwrap_or(user.as_str())
+    }
+
+    /// A user who is spoken of as a person.
+    fn known_person(&mut self, user: &'f At<User>) -> bool {
+        if let Some(person) = self.known.devices.get(user.as_str()) {
+            let what = format!("`{}` is a device of `{person}`", user.as_str());
+            self.problems.push(Problem::new(user.place, what).expected(format!("the person: `{person}`")));
+            return false;
+        }
+        self.known_user(user)
     }
 
     fn known_user(&mut self, user: &'f At<User>) -> bool {
         let known = self.is_user(user);
         if !known {
-            let names = self.file.users.iter().map(|user| user.as_str());
+            let names = self.file.users.iter().map(|user| user.as_str()).chain(self.known.devices.keys().copied());
+            let names: Vec<&str> = names.collect();
             self.problems.push(
                 Problem::new(user.place, format!("there is no user `{}`", user.as_str()))
-                    .nearest(user.as_str(), names)
-                    .expected(listed("a user of `users`", self.file.users.iter().map(|user| user.as_str()))),
+                    .nearest(user.as_str(), names.iter().copied())
+                    .expected(listed("a user of `users`", names.iter().copied())),
             );
         }
         known
@@ -300,21 +322,26 @@ impl<'f> Checker<'f> {
     /// Uploads a message carries.
     fn known_media(&mut self, list: &'f [At<Name>]) {
         for name in list {
-            if self.known.media.contains_key(name.as_str()) {
-                continue;
-            }
-            let first = self.names.media.get(name.as_str()).copied();
-            let known: Vec<_> = self.known.media.keys().copied().collect();
-            let expected = listed("the `id` of an upload before", known.iter().copied());
-            let problem = self.unknown(name, ("upload", "uploaded"), first, known);
-            self.problems.push(problem.expected(expected));
+            self.known_upload(name);
         }
         self.no_duplicates(list.iter().map(|name| (name.as_str(), name.place)), "`media`");
     }
 
+    fn known_upload(&mut self, name: &At<Name>) {
+        if self.known.media.contains_key(name.as_str()) {
+            return;
+        }
+        let first = self.names.media.get(name.as_str()).copied();
+        let known: Vec<_> = self.known.media.keys().copied().collect();
+        let expected = listed("the `id` of an upload before", known.iter().copied());
+        let problem = self.unknown(name, ("upload", "uploaded"), first, known);
+        self.problems.push(problem.expected(expected));
+    }
+
     /// Notes a new conversation; a name is given once.
     fn new_conversation(&mut self, create: &'f Create) {
-        let participants = std::iter::once(&create.user).chain(&create.with).map(|user| user.as_str()).collect();
+        let with = create.with.iter().map(|user| user.as_str());
+        let participants = std::iter::once(self.person(&create.user)).chain(with).collect();
         let known = KnownConversation { participants, former: Vec::new(), exists: create.refused.is_none() };
         self.known.conversations.insert(create.id.as_str(), known);
         self.is_first("conversation", &create.id, self.names.conversations.get(create.id.as_str()).copied());
@@ -340,10 +367,11 @@ impl<'f> Checker<'f> {
     /// Whoever is not in a conversation can do nothing in it, so the step must expect to be refused.
     fn participates(&mut self, user: &'f At<User>, conversation: &str, is_refused: bool) {
         let Some(known) = self.known.conversations.get(conversation) else { return };
-        if is_refused || !known.exists || known.participants.contains(&user.as_str()) || !self.is_user(user) {
+        let person = self.person(user);
+        if is_refused || !known.exists || known.participants.contains(&person) || !self.is_user(user) {
             return;
         }
-        let code = if known.former.contains(&user.as_str()) { "not_participant" } else { "not_found" };
+        let code = if known.former.contains(&person) { "not_participant" } else { "not_found" };
         let what = format!("`{}` is not in `{conversation}`", user.as_str());
         let expected = format!("a participant, or `refused: {code}` in this step");
         self.problems.push(Problem::new(user.place, what).expected(expected));
@@ -374,19 +402,28 @@ impl<'f> Checker<'f> {
     }
 
     fn budgets(&mut self, budgets: &Budgets) {
+        let stages = &budgets.stages;
         let all = [
             ("pending", &budgets.pending),
             ("delivered", &budgets.delivered),
             ("rejected", &budgets.rejected),
             ("received", &budgets.received),
             ("persisted", &budgets.persisted),
+            ("received", &stages.received),
+            ("permission", &stages.permission),
+            ("media_checked", &stages.media_checked),
+            ("published", &stages.published),
+            ("broadcast", &stages.broadcast),
+            ("consumed", &stages.consumed),
+            ("stored", &stages.stored),
+            ("confirmed", &stages.confirmed),
+            ("indexed", &stages.indexed),
         ];
         for (name, limits) in all {
-            if let Some(limits) = limits.as_ref().filter(|limits| limits.value == Limits::default()) {
+            if let Some(limits) = limits.as_ref().filter(|limits| limits.0.is_empty()) {
                 let what = format!("the budget of `{name}` limits nothing");
-                self.problems.push(
-                    Problem::new(limits.place, what).expected("at least one of `p50`, `p90`, `p99`, `p99.9` and `max`"),
-                );
+                self.problems
+                    .push(Problem::new(limits.place, what).expected("at least one percentile, such as `p99` or `max`"));
             }
         }
     }
@@ -407,6 +444,7 @@ impl<'f> Known<'f> {
         }
         self.messages.extend(after.messages.iter().map(|(name, known)| (*name, known.clone())));
         self.media.extend(&after.media);
+        self.devices.extend(&after.devices);
         self.dropped.retain(|user, _| after.dropped.contains_key(user) || !before.dropped.contains_key(user));
         self.dropped.extend(after.dropped.iter().filter(|(user, _)| !before.dropped.contains_key(*user)));
     }

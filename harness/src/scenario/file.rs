@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use ackscope_core::clients::BreakerState;
 use ackscope_core::log::Topic;
 use ackscope_protocol::error::ErrorCode;
 use ackscope_protocol::faults::{Dependency, FaultKind};
@@ -24,18 +25,22 @@ use serde_json::Value;
 
 mod acts;
 mod looks;
+mod misbehaves;
 
 pub use acts::{
     AddParticipant, Delete, Edit, Forward, Mute, OfConversation, React, RemoveParticipant, Retry, Send, Upload,
 };
 pub use looks::{
-    ExpectAck, ExpectCached, ExpectConversation, ExpectConversations, ExpectDeadLetters, ExpectHistory, ExpectLog,
-    ExpectMessage, ExpectSearch, ExpectStored, ExpectView, Reactions, Wait,
+    ExpectAck, ExpectBreaker, ExpectCached, ExpectConversation, ExpectConversations, ExpectDeadLetters, ExpectHistory,
+    ExpectLog, ExpectMessage, ExpectSearch, ExpectStored, ExpectView, Lifetime, Reactions, Wait,
 };
+
+pub use misbehaves::{Bounds, Connect, Flood, Frame, Payload, RawRequest, ReadSlowly};
 
 use super::fault::FaultStep;
 use super::period::Period;
 use super::tree::{AtVisitor, Place};
+use crate::latency::{NotAPercentile, Percentile};
 use words::{Line, Name, Variable};
 
 /// A value and the place it was read from.
@@ -167,6 +172,8 @@ pub enum Step {
     ExpectStored(ExpectStored),
     /// Expect a conversation to be in the cache, or not to be.
     ExpectCached(ExpectCached),
+    /// Expect the state of the circuit before the media or the search service.
+    ExpectBreaker(ExpectBreaker),
     /// Expect records in a topic of the event log.
     ExpectLog(ExpectLog),
     /// Expect how many records could not be processed and were set aside.
@@ -175,6 +182,18 @@ pub enum Step {
     Drop(At<words::User>),
     /// Connect a dropped user again and `sync` what was missed.
     Reconnect(At<words::User>),
+    /// Connect a further device of a user; later steps know it by a name of its own.
+    Connect(Connect),
+    /// Let a user read slowly or not at all, as a phone with a bad network.
+    ReadSlowly(ReadSlowly),
+    /// Let a slow reader read at full speed again.
+    ReadOn(At<words::User>),
+    /// Send many messages as fast as possible, and count what becomes of them.
+    Flood(Flood),
+    /// Send any event with any payload, right or wrong.
+    Request(RawRequest),
+    /// Send a frame that may be no packet at all.
+    Frame(Frame),
     /// Break something, until it is healed.
     Fault(FaultStep),
     /// Heal one dependency, or `all` of them: then everything must answer again.
@@ -317,31 +336,54 @@ pub struct Budgets {
     pub received: Option<At<Limits>>,
     /// From the send to the `persisted` ACK.
     pub persisted: Option<At<Limits>>,
+    /// From the send to stages inside the backend, as the timeline shows them.
+    pub stages: StageBudgets,
 }
 
-/// The most a percentile may be. All are of one full histogram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+/// Budgets of stages inside the backend, each from the latest send before it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// The median.
-    pub p50: Option<Period>,
-    /// 90 of 100 are at most this.
-    pub p90: Option<Period>,
-    /// 99 of 100 are at most this.
-    pub p99: Option<Period>,
-    /// 999 of 1,000 are at most this.
-    #[serde(rename = "p99.9")]
-    pub p99_9: Option<Period>,
-    /// None is more than this.
-    pub max: Option<Period>,
+pub struct StageBudgets {
+    /// The socket service read the message off the connection.
+    pub received: Option<At<Limits>>,
+    /// The permission check was answered.
+    pub permission: Option<At<Limits>>,
+    /// The media service was asked.
+    pub media_checked: Option<At<Limits>>,
+    /// The event log accepted the record of the message.
+    pub published: Option<At<Limits>>,
+    /// A node emitted `message:new` to its sockets.
+    pub broadcast: Option<At<Limits>>,
+    /// The persistence consumer read the record.
+    pub consumed: Option<At<Limits>>,
+    /// The message is in the store.
+    pub stored: Option<At<Limits>>,
+    /// The confirmation came back to the socket service.
+    pub confirmed: Option<At<Limits>>,
+    /// The search service indexed it.
+    pub indexed: Option<At<Limits>>,
+}
+
+/// The most percentiles may be, such as `{p50: 5ms, p95: 20ms, p99.9: 80ms, max: 100ms}`. All are of one full histogram.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Limits(pub BTreeMap<words::Percent, Period>);
+
+impl JsonSchema for Limits {
+    fn schema_name() -> Cow<'static, str> {
+        "Limits".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        map_schema::<words::Percent, Period>(generator)
+    }
 }
 
 /// Texts and words that have rules of their own.
 pub mod words {
     use super::{
-        AckState, AddedRole, ConversationKind, Cow, DeleteMode, Dependency, Deref, Deserialize, Deserializer, Emoji,
-        ErrorCode, FaultKind, FileName, JsonSchema, MediaState, MessageText, Period, Schema, SchemaGenerator, TempId,
-        Title, Topic, UserId,
+        AckState, AddedRole, BreakerState, ConversationKind, Cow, DeleteMode, Dependency, Deref, Deserialize,
+        Deserializer, Emoji, ErrorCode, FaultKind, FileName, JsonSchema, MediaState, MessageText, NotAPercentile,
+        Percentile, Period, Schema, SchemaGenerator, TempId, Title, Topic, UserId,
     };
     use std::ops::RangeInclusive;
     use std::str::FromStr;
@@ -373,6 +415,8 @@ pub mod words {
         Times::FORMAT,
         Share::FORMAT,
         Count::FORMAT,
+        Size::FORMAT,
+        Percent::FORMAT,
         <Period as Formatted>::FORMAT,
     ];
 
@@ -606,6 +650,31 @@ pub mod words {
         }
     }
 
+    text_word! {
+        /// A number of bytes.
+        Size(u32),
+        |text| number(text, &(0..=67_108_864)),
+        Format {
+            name: "size",
+            expected: "a whole number from 0 to 67,108,864 (64 MiB)",
+            pattern: "^[0-9]{1,8}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    text_word! {
+        /// A point of a distribution, such as `p95`.
+        #[derive(PartialOrd, Ord)]
+        Percent(Percentile),
+        |text| text.parse().map_err(|error: NotAPercentile| error.to_string()),
+        Format {
+            name: "percentile",
+            expected: "`max`, or `p` and a number above 0 and below 100, such as p50, p95 or p99.9",
+            pattern: "^(p[0-9]{1,2}(\\.[0-9]{1,3})?|max)$",
+            refuse: refusal::<Self>,
+        }
+    }
+
     formatted! {
         Period,
         Format {
@@ -713,6 +782,34 @@ pub mod words {
         Healed(Option<Dependency>),
         HEALED,
         |healed| healed.map_or("all", Dependency::as_str)
+    }
+
+    /// The services behind a circuit breaker.
+    const SERVICES: [Dependency; 2] = [Dependency::Media, Dependency::Search];
+
+    choice! {
+        /// A service that is asked through a circuit breaker.
+        Service(Dependency),
+        SERVICES,
+        Dependency::as_str
+    }
+
+    choice! {
+        /// The state of a circuit breaker.
+        Circuit(BreakerState),
+        [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen],
+        |state| match state {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        }
+    }
+
+    choice! {
+        /// What becomes of a connection; true for `closed`.
+        Then(bool),
+        [false, true],
+        |closed| if closed { "closed" } else { "connected" }
     }
 
     choice! {

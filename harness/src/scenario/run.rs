@@ -5,12 +5,13 @@
 //! come to rest and latencies and promises are checked.
 //!
 //! What users do is in `acts`, what they see and are answered in `looks`, what lies inside the backend in
-//! `inside`. A block is one step of the report: it says in which of its lines, and in which round, the first
+//! `inside`, what misbehaving users do in `misbehaves`. A block is one step of the report: it says in which of its lines, and in which round, the first
 //! thing went wrong.
 
 mod acts;
 mod inside;
 mod looks;
+mod misbehaves;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use ackscope_protocol::ids::{ConversationId, MediaId, MessageId, UserId};
 use ackscope_protocol::wire::{MessageRef, SendMessage};
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 use super::Scenario;
 use super::file::words::{Code, Name, User};
@@ -36,6 +38,7 @@ use crate::latency::{Latencies, check_budgets};
 use crate::stored;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError};
+pub(super) use misbehaves::ids_in;
 
 /// How long an outcome or an expectation may take unless the scenario says otherwise.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -311,6 +314,10 @@ struct Player<'w> {
     world: &'w World,
     scenario: &'w Scenario,
     users: HashMap<UserId, (Arc<SimulatedUser>, usize)>,
+    /// Further devices that were connected.
+    devices: Mutex<HashMap<UserId, (Arc<SimulatedUser>, usize)>>,
+    /// Slow readers that read on by themselves after a while.
+    slow: Mutex<HashMap<UserId, AbortHandle>>,
     names: Mutex<Names>,
     /// Makes `temp_id`s of this run unlike those of any other.
     nonce: String,
@@ -337,6 +344,8 @@ impl<'w> Player<'w> {
             world,
             scenario,
             users,
+            devices: Mutex::default(),
+            slow: Mutex::default(),
             names: Mutex::default(),
             nonce,
             sends: AtomicUsize::new(0),
@@ -371,6 +380,7 @@ impl<'w> Player<'w> {
             on_step(&result);
             results.push(result);
         }
+        self.all_read_on();
         results
     }
 
@@ -452,6 +462,13 @@ impl<'w> Player<'w> {
             Step::ExpectCached(expect) => self.expect_cached(expect).await,
             Step::ExpectLog(expect) => self.expect_log(expect).await,
             Step::ExpectDeadLetters(expect) => self.expect_dead_letters(expect).await,
+            Step::ExpectBreaker(expect) => self.expect_breaker(expect).await,
+            Step::Connect(connect) => self.connect(connect).await,
+            Step::ReadSlowly(slow) => self.read_slowly(slow),
+            Step::ReadOn(user) => self.read_on(user),
+            Step::Flood(flood) => self.flood(flood).await,
+            Step::Request(request) => self.raw_request(request).await,
+            Step::Frame(frame) => self.frame(frame).await,
             Step::Drop(user) => self.world.drop_connection(user).await.map_err(|error| inconclusive(&error)),
             Step::Reconnect(user) => self
                 .world
@@ -503,8 +520,11 @@ impl<'w> Player<'w> {
 
     // ---- names ------------------------------------------------------------------------------------------
 
-    fn user(&self, user: &At<User>) -> Result<&(Arc<SimulatedUser>, usize), Trouble> {
-        self.users.get(&user.value.0).ok_or_else(|| inconclusive(&format!("there is no user {}", user.as_str())))
+    /// A user or a device, and the number of the first event of this run.
+    fn user(&self, user: &At<User>) -> Result<(Arc<SimulatedUser>, usize), Trouble> {
+        let found = self.users.get(&user.value.0).cloned();
+        let found = found.or_else(|| self.devices.lock().get(&user.value.0).cloned());
+        found.ok_or_else(|| inconclusive(&format!("there is no user {}", user.as_str())))
     }
 
     fn conversation(&self, name: &Name) -> Result<ConversationId, Trouble> {
@@ -593,6 +613,12 @@ fn is_action(step: &Step) -> bool {
         | Step::Upload(_)
         | Step::Drop(_)
         | Step::Reconnect(_)
+        | Step::Connect(_)
+        | Step::ReadSlowly(_)
+        | Step::ReadOn(_)
+        | Step::Flood(_)
+        | Step::Request(_)
+        | Step::Frame(_)
         | Step::Advance(_)
         | Step::Fault(_)
         | Step::Heal(_)
@@ -610,6 +636,7 @@ fn is_action(step: &Step) -> bool {
         | Step::ExpectSearch(_)
         | Step::ExpectStored(_)
         | Step::ExpectCached(_)
+        | Step::ExpectBreaker(_)
         | Step::ExpectLog(_)
         | Step::ExpectDeadLetters(_)
         | Step::Mark(_) => false,

@@ -384,7 +384,7 @@ impl Walker {
                 problem = problem.nearest(text, names());
             }
             let expected = match &problem.nearest {
-                Some(word) => format!("a block such as `- {word}: {{…}}`"),
+                Some(word) => format!("a block such as `- {word}: …`"),
                 None => expected(),
             };
             self.problems.push(problem.expected(expected));
