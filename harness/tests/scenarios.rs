@@ -181,7 +181,7 @@ fn an_included_file_is_told_by_its_own_name_and_place() {
 #[test]
 fn includes_that_go_round_or_leave_the_folder_are_refused() {
     let own = refused(&[("main.yaml", "scenario: Own\nusers: [ana]\nsteps:\n  - include: main.yaml\n")]);
-    assert!(own.starts_with("main.yaml:"), "{own}");
+    assert!(own.starts_with("main.yaml:4:14: `main.yaml` includes itself"), "{own}");
     let round = [("a.yaml", "- include: sub/b.yaml\n"), ("sub/b.yaml", "- include: c.yaml\n")];
     let back = [round[0], round[1], ("sub/c.yaml", "- mark: Deep\n- include: ../a.yaml\n")];
     assert_eq!(refused_first("a.yaml", &back), "sub/c.yaml:2:12: `../a.yaml` is not in the scenario's folder");
@@ -230,4 +230,70 @@ fn files_that_include_more_and_more_are_bounded() {
     let chain: Vec<(&str, &str)> = chain.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let files: Vec<_> = chain.into_iter().chain([("10.yaml", "- mark: At last\n")]).collect();
     assert_eq!(refused_first("1.yaml", &files), "8.yaml:1:3: this stands too deep within others");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn misbehaviour_that_goes_otherwise_says_what_was_found() {
+    let found = failures(
+        r"
+  - create: {as: ana, id: talk, kind: direct, with: [ben]}
+  - send: {as: ana, to: talk, id: hello, text: Hello}
+  - expect_cached: {conversation: talk, present: true, ttl: {at_most: 10 min}, within: 100ms}
+  - expect_breaker: {of: media, state: open, within: 100ms}
+  - request: {as: ben, event: nonsense, payload: {}, refused: invalid_payload, says: conversation_id}
+",
+    )
+    .await;
+    let told: Vec<_> = found.iter().map(|(_, expected, found)| (expected.as_str(), found.as_str())).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[0].0, "at most 10 min left of its hour");
+    assert_eq!(told[1], ("open", "closed"));
+    assert_eq!(told[2], ("a sentence with \"conversation_id\"", "no such event"));
+    for (step, expected, found) in [
+        (
+            "request: {as: ben, event: nonsense, payload: {}}",
+            "it to be carried out",
+            "a refusal with `invalid_payload`",
+        ),
+        (
+            "request: {as: ben, event: sync, payload: {}, refused: too_large}",
+            "a refusal with `too_large`",
+            "it was carried",
+        ),
+        ("frame: {as: ben, text: x, then: connected}", "the connection to stay", "it ended: "),
+        ("frame: {as: ben, text: '2', then: closed}", "the connection to be closed", "it answers"),
+        (
+            "flood: {as: ben, to: talk, count: 3, rate_limited: {at_least: 1}}",
+            "rate_limited: at least 1",
+            "3 delivered",
+        ),
+        ("flood: {as: ben, to: talk, count: 3, delivered: {at_most: 2}}", "delivered: at most 2", "3 delivered"),
+    ] {
+        let all = failures(&format!(
+            "\n  - create: {{as: ana, id: talk, kind: direct, with: [ben]}}\n  - {step}\n  - mark: Not reached\n"
+        ))
+        .await;
+        let [(_, told, seen)] = all.as_slice() else { panic!("{step}: {all:?}") };
+        assert_eq!(told, expected, "{step}");
+        assert!(seen.starts_with(found), "{step}: {seen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_in_a_block_names_the_message_and_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = "- repeat:\n    times: 2\n    as: round\n    steps:\n      \
+                - send: {as: ana, to: talk, id: hello-$(round), text: Hello}\n      \
+                - expect_ack: {message: hello-$(round), state: rejected, within: 100ms}\n";
+    let main = "scenario: Blocks\nusers: [ana, ben]\nsteps:\n  \
+                - create: {as: ana, id: talk, kind: direct, with: [ben]}\n  - include: part.yaml\n";
+    std::fs::write(folder.path().join("part.yaml"), part).unwrap();
+    std::fs::write(folder.path().join("main.yaml"), main).unwrap();
+    let scenario = Scenario::open(&folder.path().join("main.yaml")).unwrap_or_else(|error| panic!("{error}"));
+    let report = play(&scenario).await;
+    let step = report.steps.iter().find(|step| matches!(step.outcome, StepOutcome::Failed { .. })).unwrap();
+    assert!(step.title.starts_with("2 rounds of 2 steps (") && step.title.ends_with("part.yaml)"), "{}", step.title);
+    let StepOutcome::Failed { expected, .. } = &step.outcome else { unreachable!() };
+    assert!(expected.starts_with("round 1: line 6, hello-1 is rejected within 100 ms ("), "{expected}");
+    assert_eq!(step.messages.len(), 1, "the lane of the message that went wrong");
 }

@@ -24,14 +24,16 @@ const NESTING_MAX: usize = 8;
 pub(super) const KINDS: [&str; 3] = ["conversation", "message", "media"];
 
 /// Writes a document out. Files it includes are added to `sources`, whose first one is the document's own; they
-/// are looked for in `folder`.
-pub(super) fn expand(document: Node, sources: &mut Vec<Source>, folder: Option<&Path>) -> (Node, Vec<Problem>) {
+/// are looked for in the folder of `file`, which holds the document.
+pub(super) fn expand(document: Node, sources: &mut Vec<Source>, file: Option<&Path>) -> (Node, Vec<Problem>) {
+    let file = file.and_then(|file| file.canonicalize().ok());
+    let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned);
     let mut expander = Expander {
         sources,
-        folder: folder.map(Path::to_owned),
-        root: folder.and_then(|folder| folder.canonicalize().ok()),
+        root: folder.clone(),
+        folder,
         parsed: HashMap::new(),
-        open: Vec::new(),
+        open: file.into_iter().collect(),
         variables: Vec::new(),
         nesting: 0,
         steps: 0,
@@ -95,7 +97,7 @@ impl Expander<'_> {
                 // What is given twice is a problem of the structure.
                 if !self.variables.iter().any(|(known, _)| *known == name) {
                     self.variables.push((name, held));
-                } else if self.open.len() + self.nesting > 0 {
+                } else if self.nesting > 0 {
                     self.taken(&key, &name);
                 }
             }
@@ -476,7 +478,8 @@ impl Expander<'_> {
     /// What stands for the variable a text begins with, and where it ends; nothing when that is wrong.
     fn replaced(&mut self, node: &Node, text: &str, has_ids: bool) -> Option<(String, usize)> {
         let Some(end) = text.find(')').map(|end| end + 1) else {
-            let problem = Problem::new(self.place_of(node, "$("), "`$(` has no `)` after it");
+            let problem =
+                Problem::new(self.place_of(node, text.lines().next().unwrap_or(text)), "`$(` has no `)` after it");
             self.problems.push(problem.expected("`$(name)`, or `$$(` for the two characters themselves"));
             return None;
         };

@@ -80,23 +80,22 @@ impl Scenario {
             Ok(Err(NoText { problem, read })) => return Err(Refusal::new(&file, &read, vec![*problem]).into()),
             Err(reason) => return Err(ScenarioError::Unreadable { file, reason }),
         };
-        let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-        Ok(Self::read_within(&file, text, folder)?)
+        Ok(Self::read_from(&file, text, Some(path))?)
     }
 
     /// Reads and checks a text, which can include nothing. `file_name` stands in front of every complaint.
     pub fn read(file_name: &str, text: &str) -> Result<Self, Refusal> {
-        Self::read_within(file_name, text.to_owned(), None)
+        Self::read_from(file_name, text.to_owned(), None)
     }
 
-    fn read_within(file_name: &str, text: String, folder: Option<&Path>) -> Result<Self, Refusal> {
+    fn read_from(file_name: &str, text: String, path: Option<&Path>) -> Result<Self, Refusal> {
         let document = tree::Node::parse(0, &text);
         let mut sources = vec![Source { name: file_name.to_owned(), text }];
         let document = match document {
             Ok(document) => document,
             Err(problem) => return Err(Refusal::of(sources, vec![problem])),
         };
-        let (document, mut problems) = expand::expand(document, &mut sources, folder);
+        let (document, mut problems) = expand::expand(document, &mut sources, path);
         problems.extend(shape::check(&document));
         if !problems.is_empty() {
             return Err(Refusal::of(sources, problems));

@@ -270,6 +270,8 @@ impl From<Trouble> for StepOutcome {
 struct Setback {
     trouble: Trouble,
     is_end: bool,
+    /// The messages it speaks of.
+    messages: Vec<MessageId>,
 }
 
 impl Setback {
@@ -372,6 +374,8 @@ impl<'w> Player<'w> {
                     Ok(()) => StepOutcome::Passed,
                     Err(setback) => {
                         ended = setback.is_end;
+                        // Of a block those of the step within that went wrong.
+                        result.messages = setback.messages;
                         setback.trouble.into()
                     }
                 };
@@ -392,7 +396,7 @@ impl<'w> Player<'w> {
                 Step::Repeat(repeat) => self.repeat(repeat).await,
                 step => self.single(step).await.map_err(|trouble| {
                     let is_end = is_action(step) || matches!(trouble, Trouble::Inconclusive(_));
-                    Setback { trouble, is_end }
+                    Setback { trouble, is_end, messages: self.messages_of(step) }
                 }),
             }
         })
@@ -423,9 +427,9 @@ impl<'w> Player<'w> {
 
     async fn repeat(&self, repeat: &Repeat) -> Result<(), Setback> {
         for (index, steps) in repeat.rounds().enumerate() {
-            if let Err(Setback { trouble, is_end }) = self.in_turn(steps).await {
-                let trouble = trouble.at(&format!("round {}", index + 1));
-                return Err(Setback { trouble, is_end });
+            if let Err(setback) = self.in_turn(steps).await {
+                let trouble = setback.trouble.at(&format!("round {}", index + 1));
+                return Err(Setback { trouble, ..setback });
             }
         }
         Ok(())
@@ -506,6 +510,16 @@ impl<'w> Player<'w> {
         let of: Vec<String> = match step {
             Step::Send(send) => send.id.iter().map(|name| name.to_string()).collect(),
             Step::Retry(retry) => vec![retry.message.to_string()],
+            Step::Edit(edit) => vec![edit.message.to_string()],
+            Step::Delete(delete) => vec![delete.message.to_string()],
+            Step::React(react) | Step::Unreact(react) => vec![react.message.to_string()],
+            Step::Forward(forward) => forward.messages.iter().map(|name| name.to_string()).collect(),
+            Step::ExpectSearch(expect) => listed(&expect.exactly, &expect.contains),
+            Step::ExpectLog(expect) => expect.message.iter().map(|name| name.to_string()).collect(),
+            Step::Request(request) => {
+                let ids = ids_in(&request.payload.0).into_iter();
+                ids.filter(|(kind, _)| kind == "message").map(|(_, name)| name).collect()
+            }
             Step::Wait(wait) => wait.message.iter().map(|name| name.to_string()).collect(),
             Step::ExpectAck(expect) => vec![expect.message.to_string()],
             Step::ExpectView(expect) => listed(&expect.exactly, &expect.contains),

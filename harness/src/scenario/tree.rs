@@ -46,6 +46,9 @@ impl From<Location> for Place {
 /// Most levels of lists and blocks within each other: enough for the deepest scenario, and for any thread's stack.
 const DEPTH_MAX: usize = 40;
 
+/// Most parts that aliases may repeat: some bytes of aliases of aliases stand for more than any memory holds.
+const ALIASED_MAX: usize = 20_000;
+
 /// A part of the document.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -84,7 +87,8 @@ impl Node {
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             leading_zero_numbers_as_strings: true,
             underscored_numbers_as_strings: true,
-            budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
+            budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_recorded_anchor_events: 5 * ALIASED_MAX },
+            alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_MAX },
         };
         match serde_saphyr::from_str_with_options::<Self>(text, options) {
             Ok(mut node) => {
@@ -175,7 +179,20 @@ impl Node {
 /// What the parser says of a text that is not YAML.
 fn syntax_problem(error: &serde_saphyr::Error) -> Problem {
     let (place, said) = said(error);
-    Problem::new(Place { width: 1, ..place }, format!("this is not valid YAML: {said}"))
+    let place = Place { width: 1, ..place };
+    // What the parser says in its own words, and what that means to somebody who writes a scenario.
+    let known: [(&str, &str, &str); 6] = [
+        ("multiple YAML documents", "a second document begins before here", "one scenario in one file, without `---`"),
+        ("recursive references", "an alias stands within what it stands for", "an anchor that ends before its alias"),
+        ("recursion limit", "this is nested too deep", "a scenario that a person can read"),
+        ("limit exceeded", "anchors and aliases stand for too much here", "less of it, or a `for`"),
+        ("budget", "this is more than a scenario can hold", "a scenario that a person can read"),
+        ("non-finite float", "this number is too large", "a number of a size that people use"),
+    ];
+    match known.into_iter().find(|(words, ..)| said.contains(words)) {
+        Some((_, what, expected)) => Problem::new(place, what).expected(expected),
+        None => Problem::new(place, format!("this is not valid YAML: {said}")),
+    }
 }
 
 /// Place and sentence of an error; the place it appends is cut, because it is printed in front.
