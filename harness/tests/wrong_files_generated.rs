@@ -132,10 +132,7 @@ struct Wrong {
 /// Refused, once or more, in the right line, by the right word, in sentences of one line.
 fn check(wrong: &Wrong) -> Result<(), String> {
     let started = Instant::now();
-    let refusal = match Scenario::read("generated.yaml", &wrong.text) {
-        Ok(_) => return Err("it was accepted".to_owned()),
-        Err(refusal) => refusal,
-    };
+    let Err(refusal) = Scenario::read("generated.yaml", &wrong.text) else { return Err("it was accepted".to_owned()) };
     let lines: Vec<&str> = wrong.text.lines().collect();
     for problem in refusal.problems() {
         let line = lines.get(problem.place.line as usize - 1).ok_or("a line outside of the file")?;
@@ -190,12 +187,14 @@ fn generated() -> Vec<Wrong> {
             schema_of(&schema, name)["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for (index, (key, value)) in fields.iter().enumerate() {
             let with = |key: &str, value: &str| {
-                let mut fields = fields.clone();
-                fields[index].1 = value.to_owned();
                 let written: Vec<_> = fields
                     .iter()
                     .enumerate()
-                    .map(|(at, (other, value))| format!("{}: {value}", if at == index { key } else { other }))
+                    .map(
+                        |(at, (other, old))| {
+                            if at == index { format!("{key}: {value}") } else { format!("{other}: {old}") }
+                        },
+                    )
                     .collect();
                 format!("{name}: {{{}}}", written.join(", "))
             };
@@ -266,7 +265,8 @@ fn every_word_of_every_list_is_found_when_it_is_misspelled() {
         let words = schema["$defs"][name]["anyOf"][0]["enum"].as_array().unwrap();
         words.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
     };
-    let lists: [(&str, fn(&str) -> String); 9] = [
+    type Step = fn(&str) -> String;
+    let lists: [(&str, Step); 9] = [
         ("Kind", |word| format!("create: {{as: ana, id: other, kind: {word}, with: [ben]}}")),
         ("State", |word| format!("expect_ack: {{message: hello, state: {word}}}")),
         ("Code", |word| format!("edit: {{as: ana, message: hello, text: Better, refused: {word}}}")),
