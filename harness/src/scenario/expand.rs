@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use super::file::words::{Format, Formatted as _, Times, Variable};
 use super::problem::{Problem, Source, nearest};
@@ -18,6 +19,10 @@ const STEPS_MAX: usize = 20_000;
 const WEIGHT_MAX: usize = 64 * 1024 * 1024;
 /// What a part weighs besides its text.
 const PART_WEIGHT: usize = 96;
+/// What a round of a loop and an included file weigh besides their steps: also those without any take time.
+const ROUND_WEIGHT: usize = 1_024;
+/// Most problems that are looked for: a loop can say the same very often.
+const PROBLEMS_MAX: usize = 1_000;
 /// Most `for` and `include` within each other.
 const NESTING_MAX: usize = 8;
 /// What an id that the run gives is written with: `$(message:NAME)`.
@@ -52,7 +57,7 @@ struct Expander<'s> {
     /// The scenario's own folder, which nothing may be outside of.
     root: Option<PathBuf>,
     /// Files that were read, so that a loop reads none twice.
-    parsed: HashMap<PathBuf, Node>,
+    parsed: HashMap<PathBuf, Rc<Node>>,
     /// The files that are being written out, one within the other.
     open: Vec<PathBuf>,
     /// Variables that are known here, with what they stand for; a hole for one whose value is wrong.
@@ -124,7 +129,7 @@ impl Expander<'_> {
 
     fn steps(&mut self, steps: &[Node], written: &mut Vec<Node>) {
         for step in steps {
-            if self.is_full {
+            if self.is_over() {
                 return;
             }
             let NodeValue::Map(pairs) = &step.value else {
@@ -161,6 +166,24 @@ impl Expander<'_> {
                 self.full(step.place, &format!("{STEPS_MAX} steps"));
             }
             written.push(Node::new(step.place, NodeValue::Map(vec![(key, made)])));
+        }
+    }
+
+    /// Whether nothing more is written out.
+    fn is_over(&self) -> bool {
+        self.is_full || self.problems.len() >= PROBLEMS_MAX
+    }
+
+    /// Takes one more round of a loop, or one more file, if there is room.
+    fn begins_round(&mut self, place: Place) -> bool {
+        self.heavier(place, ROUND_WEIGHT);
+        !self.is_over()
+    }
+
+    fn heavier(&mut self, place: Place, by: usize) {
+        self.weight += by;
+        if self.weight > WEIGHT_MAX {
+            self.full(place, &format!("{} MiB", WEIGHT_MAX / (1024 * 1024)));
         }
     }
 
@@ -231,6 +254,9 @@ impl Expander<'_> {
         }
         self.within(step.place, |this| {
             for item in items {
+                if !this.begins_round(step.place) {
+                    break;
+                }
                 this.variables.push((name.clone(), item.clone()));
                 this.steps(steps, written);
                 this.variables.pop();
@@ -257,6 +283,9 @@ impl Expander<'_> {
             let NodeValue::List(list) = &steps.value else { return this.part(steps, false) };
             let mut written = Vec::new();
             for round in 1..=times {
+                if !this.begins_round(step.place) {
+                    break;
+                }
                 let round = Node::new(steps.place, NodeValue::Integer(round.into()));
                 this.variables.push((name.clone(), round));
                 this.steps(list, &mut written);
@@ -305,6 +334,9 @@ impl Expander<'_> {
         if self.open.contains(&found) {
             let problem = Problem::new(value.place, format!("`{name}` includes itself"));
             self.problems.push(problem.expected("files that include each other in one direction"));
+            return;
+        }
+        if !self.begins_round(step.place) {
             return;
         }
         let Some(document) = self.parse(&found, &name, value.place) else { return };
@@ -372,9 +404,9 @@ impl Expander<'_> {
         Ok(found)
     }
 
-    fn parse(&mut self, found: &Path, name: &str, place: Place) -> Option<Node> {
+    fn parse(&mut self, found: &Path, name: &str, place: Place) -> Option<Rc<Node>> {
         if let Some(document) = self.parsed.get(found) {
-            return Some(document.clone());
+            return Some(Rc::clone(document));
         }
         let file = u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
         let shown = self.root.as_deref().and_then(|root| found.strip_prefix(root).ok()).unwrap_or(Path::new(name));
@@ -393,14 +425,15 @@ impl Expander<'_> {
         };
         match document {
             Ok(document) => {
-                self.parsed.insert(found.to_owned(), document.clone());
+                let document = Rc::new(document);
+                self.parsed.insert(found.to_owned(), Rc::clone(&document));
                 Some(document)
             }
             Err(problem) => {
                 self.problems.push(problem);
                 // Known to be wrong, so that a loop says it once.
                 let hole = Node::new(Place { file, ..Place::START }, NodeValue::List(Vec::new()));
-                self.parsed.insert(found.to_owned(), hole);
+                self.parsed.insert(found.to_owned(), Rc::new(hole));
                 None
             }
         }
@@ -410,7 +443,7 @@ impl Expander<'_> {
 
     /// A part with its variables replaced. In a `payload` ids that the run gives may be spoken of.
     fn part(&mut self, node: &Node, has_ids: bool) -> Node {
-        if self.is_full {
+        if self.is_over() {
             return Node::new(node.place, NodeValue::Hole);
         }
         self.weigh(node);
@@ -426,14 +459,8 @@ impl Expander<'_> {
     }
 
     fn weigh(&mut self, node: &Node) {
-        self.weight += PART_WEIGHT
-            + match &node.value {
-                NodeValue::Text(text) => text.len(),
-                _ => 0,
-            };
-        if self.weight > WEIGHT_MAX {
-            self.full(node.place, &format!("{} MiB", WEIGHT_MAX / (1024 * 1024)));
-        }
+        let text = if let NodeValue::Text(text) = &node.value { text.len() } else { 0 };
+        self.heavier(node.place, PART_WEIGHT + text);
     }
 
     fn text(&mut self, node: &Node, text: &str, has_ids: bool) -> Node {
@@ -640,6 +667,20 @@ mod tests {
         );
         let found = refused(&text);
         assert!(found.iter().any(|(_, _, what)| what.contains("more than 64 MiB")), "{found:?}");
+    }
+
+    #[test]
+    fn loops_without_steps_are_bounded_too() {
+        let list: Vec<_> = (0..200).map(|number| number.to_string()).collect();
+        let (mut before, mut after) = (String::new(), String::new());
+        for level in 0..7 {
+            before.push_str(&format!("{{for: {{each: v{level}, in: [{}], steps: [", list.join(", ")));
+            after.push_str("]}}");
+        }
+        for inner in ["", "{repeat: {times: 10000, as: round, steps: []}}", "{mark: $(unknown)}"] {
+            let text = format!("scenario: Empty\nusers: [ana]\nsteps: [{before}{inner}{after}]\n");
+            assert!(!refused(&text).is_empty());
+        }
     }
 
     #[test]
