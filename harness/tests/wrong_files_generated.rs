@@ -258,6 +258,9 @@ fn every_generated_file_is_refused_by_place_and_word() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// A step with a word in it.
+type WithWord = fn(&str) -> String;
+
 #[test]
 fn every_word_of_every_list_is_found_when_it_is_misspelled() {
     let schema = file::schema().to_value();
@@ -265,8 +268,7 @@ fn every_word_of_every_list_is_found_when_it_is_misspelled() {
         let words = schema["$defs"][name]["anyOf"][0]["enum"].as_array().unwrap();
         words.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
     };
-    type Step = fn(&str) -> String;
-    let lists: [(&str, Step); 9] = [
+    let lists: [(&str, WithWord); 9] = [
         ("Kind", |word| format!("create: {{as: ana, id: other, kind: {word}, with: [ben]}}")),
         ("State", |word| format!("expect_ack: {{message: hello, state: {word}}}")),
         ("Code", |word| format!("edit: {{as: ana, message: hello, text: Better, refused: {word}}}")),

@@ -672,11 +672,9 @@ mod tests {
     #[test]
     fn loops_without_steps_are_bounded_too() {
         let list: Vec<_> = (0..200).map(|number| number.to_string()).collect();
-        let (mut before, mut after) = (String::new(), String::new());
-        for level in 0..7 {
-            before.push_str(&format!("{{for: {{each: v{level}, in: [{}], steps: [", list.join(", ")));
-            after.push_str("]}}");
-        }
+        let list = list.join(", ");
+        let before: Vec<_> = (0..7).map(|level| format!("{{for: {{each: v{level}, in: [{list}], steps: [")).collect();
+        let (before, after) = (before.concat(), "]}}".repeat(7));
         for inner in ["", "{repeat: {times: 10000, as: round, steps: []}}", "{mark: $(unknown)}"] {
             let text = format!("scenario: Empty\nusers: [ana]\nsteps: [{before}{inner}{after}]\n");
             assert!(!refused(&text).is_empty());
