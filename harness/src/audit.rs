@@ -16,6 +16,9 @@
 //! | edits lie in the window of 15 minutes; every earlier text is kept, in the order it was | late, lost |
 //! | what the cache and the search index hold is what the store holds | stale, lost |
 //!
+//! A person's further devices are participants like others: the connection that sends gets the ACKs, the others get
+//! the message.
+//!
 //! "Was there" allows for a broken connection: whoever was connected before the send and is connected at the
 //! end must have it, through `sync` if need be; whoever is not connected at the end is excused.
 
@@ -206,8 +209,10 @@ pub struct Promises {
     /// Places in views and ACKs that must agree with the store's order.
     pub ordered: u64,
     /// Edits that must lie in the window, and texts that the edit history must have.
+    #[serde(default)]
     pub edited: u64,
     /// Entries of the cache and the search index that must agree with the store.
+    #[serde(default)]
     pub agreed: u64,
 }
 
@@ -392,6 +397,10 @@ impl<'a> Auditor<'a> {
         let mut decided = 0_usize;
         for seen in &message.acks {
             if seen.user != *sender {
+                // Another device may learn by `sync` what became of a message; ACKs as they happen are the sender's.
+                if self.history.person(&seen.user) == self.history.person(sender) && self.took_sync(seen) {
+                    continue;
+                }
                 let sentence = format!("{} got the ACK of {name}", seen.user);
                 self.broken(FindingKind::Leaked, Some(&seen.user), &[message], sentence);
                 continue;
@@ -469,6 +478,11 @@ impl<'a> Auditor<'a> {
             self.broken(FindingKind::Lost, Some(sender), &[message], sentence);
             Outcome::Missing
         }
+    }
+
+    /// Whether an ACK may have come by `sync`: its user connected again before.
+    fn took_sync(&self, seen: &crate::history::SeenAck) -> bool {
+        self.user(&seen.user).reconnected_before(seen.at_us).is_some()
     }
 
     fn storage(&mut self, message: &MessageHistory, outcome: Outcome, places: usize) {
@@ -558,7 +572,7 @@ impl<'a> Auditor<'a> {
                 }
                 continue;
             }
-            let stay = stays.get(user);
+            let stay = stays.get(self.history.person(user));
             let outsider = stay.is_none_or(|stay| stay.until_us.is_some_and(|until| until < first_us));
             if outsider {
                 self.audit.promises.unseen += 1;

@@ -783,3 +783,49 @@ fn what_could_not_be_read_is_noted() {
     run.is_clean();
     assert_eq!(run.audit().notes, ["the cache does not answer"]);
 }
+
+/// The clean run with a second device of ana that sees everything.
+fn with_a_phone() -> Run {
+    let mut run = clean();
+    run.trace.push(0, Happening::Device { user: user("ana.phone"), of: user("ana") });
+    run.trace.connect_at(0, "ana.phone");
+    run.trace.seen_at(2_300, "ana.phone", &run.hello);
+    run.trace.seen_at(31_300, "ana.phone", &run.answer);
+    run.trace.seen_at(41_300, "ana.phone", &run.again);
+    run
+}
+
+#[test]
+fn the_sender_s_other_device_gets_the_message_once_like_everybody() {
+    let run = with_a_phone();
+    assert!(run.audit().is_clean(), "{:?}", run.audit().findings);
+
+    let mut lost = with_a_phone();
+    let hello = lost.hello.message_id;
+    lost.without(|what| {
+        matches!(what, Happening::Saw { user, event: ServerEvent::New(new) }
+            if user.as_str() == "ana.phone" && new.message.message_id == hello)
+    });
+    let audit = lost.audit();
+    let told: Vec<_> = audit.findings.iter().map(|finding| (finding.kind, finding.user.clone())).collect();
+    assert_eq!(told, [(FindingKind::Lost, Some(user("ana.phone")))]);
+
+    let mut twice = with_a_phone();
+    twice.trace.seen_at(2_400, "ana.phone", &twice.hello);
+    let audit = twice.audit();
+    let told: Vec<_> = audit.findings.iter().map(|finding| (finding.kind, finding.user.clone())).collect();
+    assert_eq!(told, [(FindingKind::Duplicate, Some(user("ana.phone")))]);
+}
+
+#[test]
+fn the_sender_s_other_device_gets_no_ack_as_it_happens() {
+    let mut run = with_a_phone();
+    let ack = run.trace.events.iter().find_map(|event| match &event.what {
+        Happening::Saw { event: event @ ServerEvent::Ack(ack), .. } if ack.seq == Some(1) => Some(event.clone()),
+        _ => None,
+    });
+    run.trace.saw(2_050, &user("ana.phone"), ack.unwrap());
+    let audit = run.audit();
+    let told: Vec<_> = audit.findings.iter().map(|finding| (finding.kind, finding.user.clone())).collect();
+    assert_eq!(told, [(FindingKind::Leaked, Some(user("ana.phone")))]);
+}

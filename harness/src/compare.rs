@@ -286,7 +286,7 @@ fn compare_latencies(before: &Series, after: &Series, floor: Floor) -> Vec<Row> 
             if !is_enough && percentile != Percentile::P50 {
                 continue;
             }
-            let what = format!("{} {}", key.1, percentile.as_str());
+            let what = format!("{} {}", key.1, percentile.name());
             let (was, is) = (at(&before, quantile), at(&after, quantile));
             let (Some(was_us), Some(is_us), true) = (was, is, is_enough) else {
                 rows.push(Row { what, before: was, after: is, noise: None, change: Change::TooFew });

@@ -15,7 +15,6 @@ const TIMER_PERIOD: Duration = Duration::from_millis(10);
 
 /// How long a world took to start, in microseconds of real time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct StartCost {
     /// Containers, servers and files.
     pub environment_us: u64,
@@ -25,7 +24,6 @@ pub struct StartCost {
 
 /// What a run cost, in microseconds of real time unless the name says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Cost {
     /// The environment and the node.
     #[serde(flatten)]

@@ -15,8 +15,10 @@ pub struct History {
     /// Messages in the order of the first thing that was heard of them.
     pub messages: Vec<MessageHistory>,
     index: HashMap<MessageId, usize>,
-    /// Users by id.
+    /// Users by id; further devices of a person by names of their own.
     pub users: BTreeMap<UserId, UserHistory>,
+    /// Whose the further devices are.
+    pub devices: BTreeMap<UserId, UserId>,
     /// Who was in a conversation, as the service told it, in the order it was told.
     pub conversations: BTreeMap<ConversationId, Vec<Membership>>,
     /// What each user saw of each conversation as `message:new`, in the order it came.
@@ -189,6 +191,11 @@ impl History {
         self.users.get(user).cloned().unwrap_or_default()
     }
 
+    /// Who a user is on the wire: itself, or the person whose further device it is.
+    pub fn person<'a>(&'a self, user: &'a UserId) -> &'a UserId {
+        self.devices.get(user).unwrap_or(user)
+    }
+
     fn entry(&mut self, message_id: MessageId) -> &mut MessageHistory {
         let next = self.messages.len();
         let index = *self.index.entry(message_id).or_insert(next);
@@ -230,6 +237,9 @@ impl History {
                     }
                 }
             }
+            Happening::Device { user, of } => {
+                self.devices.insert(user.clone(), of.clone());
+            }
             Happening::Stage { message_id, stage } => {
                 self.has_stages = true;
                 self.entry(*message_id).stages.push((at_us, stage.clone()));
@@ -248,7 +258,7 @@ impl History {
             ServerEvent::Ack(ack) => {
                 // The id is derived, so a `pending` without one still finds its message. Somebody else's ACK
                 // gives the id it carries: that is a leak, and the audit says so.
-                let derived = MessageId::derive(user, ack.conversation_id, &ack.temp_id);
+                let derived = MessageId::derive(self.person(user), ack.conversation_id, &ack.temp_id);
                 let known = self.index.contains_key(&derived);
                 let message_id = if known { derived } else { ack.message_id.unwrap_or(derived) };
                 let entry = self.entry(message_id);

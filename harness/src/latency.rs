@@ -4,15 +4,18 @@
 //! real time unless the name says otherwise.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::str::FromStr;
 
-use ackscope_protocol::trace::TraceEvent;
+use ackscope_core::consumers::message_persistence;
+use ackscope_protocol::trace::{Stage, TraceEvent};
 use ackscope_protocol::wire::AckState;
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::history::History;
-use crate::scenario::file::{Budgets, Limits};
+use crate::scenario::file::Budgets;
 
 /// The longest latency that is told apart: ten minutes. Anything longer counts as that.
 const LONGEST_US: u64 = 600_000_000;
@@ -31,10 +34,90 @@ pub enum Measure {
     Received,
     /// From the send to the `persisted` ACK.
     Persisted,
+    /// From the send to a stage inside the backend.
+    #[serde(untagged)]
+    Stage(StageMeasure),
+}
+
+/// A stage inside the backend that can be measured from the send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum StageMeasure {
+    /// The socket service read the message off the connection.
+    #[serde(rename = "stage received")]
+    Received,
+    /// The permission check was answered.
+    #[serde(rename = "stage permission")]
+    Permission,
+    /// The media service was asked.
+    #[serde(rename = "stage media_checked")]
+    MediaChecked,
+    /// The event log accepted the record of the message.
+    #[serde(rename = "stage published")]
+    Published,
+    /// A node emitted `message:new` to its sockets.
+    #[serde(rename = "stage broadcast")]
+    Broadcast,
+    /// The persistence consumer read the record.
+    #[serde(rename = "stage consumed")]
+    Consumed,
+    /// The message is in the store.
+    #[serde(rename = "stage stored")]
+    Stored,
+    /// The confirmation came back to the socket service.
+    #[serde(rename = "stage confirmed")]
+    Confirmed,
+    /// The search service indexed it.
+    #[serde(rename = "stage indexed")]
+    Indexed,
+}
+
+impl StageMeasure {
+    /// Every one, in the order a message takes.
+    pub const ALL: [Self; 9] = [
+        Self::Received,
+        Self::Permission,
+        Self::MediaChecked,
+        Self::Published,
+        Self::Broadcast,
+        Self::Consumed,
+        Self::Stored,
+        Self::Confirmed,
+        Self::Indexed,
+    ];
+
+    /// What a stage is measured as. Others are told the client as an ACK, and measured there.
+    fn of(stage: &Stage) -> Option<Self> {
+        Some(match stage {
+            Stage::Received => Self::Received,
+            Stage::Permission { .. } => Self::Permission,
+            Stage::MediaChecked { .. } => Self::MediaChecked,
+            Stage::Published { topic, .. } if topic == "message.sent" => Self::Published,
+            Stage::Broadcast { .. } => Self::Broadcast,
+            Stage::Consumed { group, .. } if group == message_persistence::GROUP => Self::Consumed,
+            Stage::Persisted { .. } => Self::Stored,
+            Stage::Confirmed => Self::Confirmed,
+            Stage::Indexed => Self::Indexed,
+            _ => return None,
+        })
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "stage received",
+            Self::Permission => "stage permission",
+            Self::MediaChecked => "stage media_checked",
+            Self::Published => "stage published",
+            Self::Broadcast => "stage broadcast",
+            Self::Consumed => "stage consumed",
+            Self::Stored => "stage stored",
+            Self::Confirmed => "stage confirmed",
+            Self::Indexed => "stage indexed",
+        }
+    }
 }
 
 impl Measure {
-    /// Every measure, in the order a message takes.
+    /// What clients see, in the order a message takes.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Delivered, Self::Received, Self::Persisted, Self::Rejected];
 
     /// The name as files and reports spell it.
@@ -45,51 +128,102 @@ impl Measure {
             Self::Rejected => "rejected",
             Self::Received => "received",
             Self::Persisted => "persisted",
+            Self::Stage(stage) => stage.as_str(),
         }
+    }
+
+    /// What clients see, and the stages that have a budget: the rows of a table.
+    pub fn rows(budgets: &[BudgetResult]) -> Vec<Self> {
+        let stages = StageMeasure::ALL.map(Self::Stage);
+        let limited = stages.into_iter().filter(|stage| budgets.iter().any(|budget| budget.measure == *stage));
+        Self::ALL.into_iter().chain(limited).collect()
     }
 }
 
-/// A point of a distribution that can be limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Deserialize)]
-pub enum Percentile {
-    /// The median.
-    #[serde(rename = "p50")]
-    P50,
-    /// 90 of 100.
-    #[serde(rename = "p90")]
-    P90,
-    /// 99 of 100.
-    #[serde(rename = "p99")]
-    P99,
-    /// 999 of 1,000.
-    #[serde(rename = "p99.9")]
-    P99_9,
-    /// The largest.
-    #[serde(rename = "max")]
-    Max,
-}
+/// A point of a distribution that can be limited: the share of values that are at most this, in thousandths of a
+/// percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percentile(u32);
+
+/// Thousandths of a percent in all.
+const WHOLE: u32 = 100_000;
 
 impl Percentile {
+    /// The median.
+    pub const P50: Self = Self(50_000);
+    /// 90 of 100.
+    pub const P90: Self = Self(90_000);
+    /// 99 of 100.
+    pub const P99: Self = Self(99_000);
+    /// 999 of 1,000.
+    pub const P99_9: Self = Self(99_900);
+    /// The largest.
+    pub const MAX: Self = Self(WHOLE);
+
     /// The share of values that are at most this.
     fn quantile(self) -> f64 {
-        match self {
-            Self::P50 => 0.5,
-            Self::P90 => 0.9,
-            Self::P99 => 0.99,
-            Self::P99_9 => 0.999,
-            Self::Max => 1.0,
-        }
+        f64::from(self.0) / f64::from(WHOLE)
     }
 
     /// The name as files and reports spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::P50 => "p50",
-            Self::P90 => "p90",
-            Self::P99 => "p99",
-            Self::P99_9 => "p99.9",
-            Self::Max => "max",
+    pub fn name(self) -> String {
+        if self == Self::MAX {
+            return "max".to_owned();
         }
+        let (whole, part) = (self.0 / 1_000, self.0 % 1_000);
+        let part = format!("{part:03}");
+        let part = part.trim_end_matches('0');
+        if part.is_empty() { format!("p{whole}") } else { format!("p{whole}.{part}") }
+    }
+}
+
+impl Serialize for Percentile {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Percentile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Percentile {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percentile".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^(max|p[0-9]{1,2}(\\.[0-9]{1,3})?)$" })
+    }
+}
+
+/// A text that names no point of a distribution.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a percentile")]
+pub struct NotAPercentile(String);
+
+impl FromStr for Percentile {
+    type Err = NotAPercentile;
+
+    fn from_str(text: &str) -> Result<Self, NotAPercentile> {
+        if text == "max" {
+            return Ok(Self::MAX);
+        }
+        let refuse = || NotAPercentile(text.to_owned());
+        let number = text.strip_prefix('p').ok_or_else(refuse)?;
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str, most: usize| {
+            let valid = (1..=most).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+            if valid { text.parse::<u32>().ok() } else { None }
+        };
+        let whole = digits(whole, 2).ok_or_else(refuse)?;
+        let part = digits(part, 3).map(|_| format!("{part:0<3}")).and_then(|part| part.parse::<u32>().ok());
+        let share = whole * 1_000 + part.ok_or_else(refuse)?;
+        if share == 0 { Err(refuse()) } else { Ok(Self(share)) }
     }
 }
 
@@ -165,14 +299,13 @@ impl Distribution {
             p90_us: at(Percentile::P90),
             p99_us: at(Percentile::P99),
             p99_9_us: at(Percentile::P99_9),
-            max_us: at(Percentile::Max),
+            max_us: at(Percentile::MAX),
         }
     }
 }
 
 /// The figures of a distribution, in microseconds; all zero when `count` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Summary {
     /// How many values.
     pub count: u64,
@@ -198,6 +331,9 @@ pub struct Latencies {
     rejected: Distribution,
     received: Distribution,
     persisted: Distribution,
+    /// Made with their first value: most runs have no budget for them.
+    stages: BTreeMap<StageMeasure, Distribution>,
+    nothing: Distribution,
 }
 
 impl Latencies {
@@ -210,6 +346,19 @@ impl Latencies {
     pub fn of_history(history: &History) -> Self {
         let mut latencies = Self::default();
         each_latency(history, |measure, _, us| latencies.get_mut(measure).record(us));
+        for message in &history.messages {
+            let mut stages = Vec::new();
+            for (at_us, stage) in &message.stages {
+                // Only the first time counts: what is read or stored again is no latency of the message.
+                let Some(measure) = StageMeasure::of(stage).filter(|measure| !stages.contains(measure)) else {
+                    continue;
+                };
+                stages.push(measure);
+                if let Some(from_us) = message.sent_us.iter().copied().rfind(|sent| sent <= at_us) {
+                    latencies.get_mut(Measure::Stage(measure)).record(at_us - from_us);
+                }
+            }
+        }
         latencies
     }
 
@@ -221,6 +370,7 @@ impl Latencies {
             Measure::Rejected => &self.rejected,
             Measure::Received => &self.received,
             Measure::Persisted => &self.persisted,
+            Measure::Stage(stage) => self.stages.get(&stage).unwrap_or(&self.nothing),
         }
     }
 
@@ -232,6 +382,7 @@ impl Latencies {
             Measure::Rejected => &mut self.rejected,
             Measure::Received => &mut self.received,
             Measure::Persisted => &mut self.persisted,
+            Measure::Stage(stage) => self.stages.entry(stage).or_default(),
         }
     }
 }
@@ -291,26 +442,27 @@ pub struct BudgetResult {
 
 /// Holds latencies against budgets, in the order of the measures.
 pub fn check_budgets(latencies: &Latencies, budgets: &Budgets) -> Vec<BudgetResult> {
+    let stages = &budgets.stages;
+    let all = [
+        (Measure::Pending, &budgets.pending),
+        (Measure::Delivered, &budgets.delivered),
+        (Measure::Received, &budgets.received),
+        (Measure::Persisted, &budgets.persisted),
+        (Measure::Rejected, &budgets.rejected),
+        (Measure::Stage(StageMeasure::Received), &stages.received),
+        (Measure::Stage(StageMeasure::Permission), &stages.permission),
+        (Measure::Stage(StageMeasure::MediaChecked), &stages.media_checked),
+        (Measure::Stage(StageMeasure::Published), &stages.published),
+        (Measure::Stage(StageMeasure::Broadcast), &stages.broadcast),
+        (Measure::Stage(StageMeasure::Consumed), &stages.consumed),
+        (Measure::Stage(StageMeasure::Stored), &stages.stored),
+        (Measure::Stage(StageMeasure::Confirmed), &stages.confirmed),
+        (Measure::Stage(StageMeasure::Indexed), &stages.indexed),
+    ];
     let mut results = Vec::new();
-    for measure in Measure::ALL {
-        let limits = match measure {
-            Measure::Pending => &budgets.pending,
-            Measure::Delivered => &budgets.delivered,
-            Measure::Rejected => &budgets.rejected,
-            Measure::Received => &budgets.received,
-            Measure::Persisted => &budgets.persisted,
-        };
-        let Some(limits) = limits else { continue };
-        let Limits { p50, p90, p99, p99_9, max } = limits.value;
-        let all = [
-            (Percentile::P50, p50),
-            (Percentile::P90, p90),
-            (Percentile::P99, p99),
-            (Percentile::P99_9, p99_9),
-            (Percentile::Max, max),
-        ];
-        for (percentile, limit) in all {
-            let Some(limit) = limit else { continue };
+    for (measure, limits) in all {
+        for (percentile, limit) in limits.iter().flat_map(|limits| &limits.value.0) {
+            let percentile = percentile.0;
             let limit_us = u64::try_from(limit.0.as_micros()).unwrap_or(u64::MAX);
             let measured_us = latencies.get(measure).at(percentile);
             let kept = measured_us.is_some_and(|measured| measured <= limit_us);
@@ -322,6 +474,8 @@ pub fn check_budgets(latencies: &Latencies, budgets: &Budgets) -> Vec<BudgetResu
 
 #[cfg(test)]
 mod tests {
+    use ackscope_protocol::trace::Happening;
+
     use super::*;
     use crate::fixtures::Trace;
 
@@ -345,7 +499,7 @@ mod tests {
         trace.seen_at(4_000, "cleo", &message);
         trace.persisted_at(21_000, &message);
         let latencies = Latencies::of(&trace.events);
-        let max = |measure| latencies.get(measure).at(Percentile::Max);
+        let max = |measure| latencies.get(measure).at(Percentile::MAX);
         assert_eq!(max(Measure::Pending), Some(300));
         assert_eq!(max(Measure::Delivered), Some(2_000));
         assert_eq!(max(Measure::Received), Some(3_000));
@@ -363,7 +517,7 @@ mod tests {
         trace.delivered_at(1_000_700, &message, 1);
         let latencies = Latencies::of(&trace.events);
         assert_eq!(latencies.get(Measure::Delivered).count(), 2);
-        assert_eq!(latencies.get(Measure::Delivered).at(Percentile::Max), Some(1_000));
+        assert_eq!(latencies.get(Measure::Delivered).at(Percentile::MAX), Some(1_000));
     }
 
     #[test]
@@ -388,7 +542,7 @@ mod tests {
         assert_eq!(distribution.at(Percentile::P50), Some(500));
         assert_eq!(distribution.at(Percentile::P99), Some(990));
         assert_eq!(distribution.at(Percentile::P99_9), Some(999));
-        assert_eq!(distribution.at(Percentile::Max), Some(1_000));
+        assert_eq!(distribution.at(Percentile::MAX), Some(1_000));
         let mut one = Distribution::default();
         one.record(123_457);
         assert_eq!(one.at(Percentile::P99), Some(123_457));
@@ -411,8 +565,44 @@ mod tests {
         };
         assert!((25..=35).contains(&width(10_000, Percentile::P50)), "{}", width(10_000, Percentile::P50));
         assert!(width(100, Percentile::P50) > 2 * width(10_000, Percentile::P50));
-        assert_eq!(of(100).interval(Percentile::P99_9).unwrap().1, of(100).at(Percentile::Max).unwrap());
+        assert_eq!(of(100).interval(Percentile::P99_9).unwrap().1, of(100).at(Percentile::MAX).unwrap());
         assert_eq!(Distribution::default().interval(Percentile::P50), None);
+    }
+
+    #[test]
+    fn a_percentile_is_read_and_told_as_it_is_written() {
+        for text in ["p50", "p95", "p99.9", "p99.99", "p0.001", "p7.25", "max"] {
+            assert_eq!(text.parse::<Percentile>().unwrap().name(), text);
+        }
+        assert_eq!("p50.0".parse(), Ok(Percentile::P50));
+        assert_eq!("p99.900".parse(), Ok(Percentile::P99_9));
+        for text in ["", "p", "95", "p0", "p100", "p99.9999", "p-5", "p9,5", "P95", "p+5", "p5.", "Max"] {
+            assert!(text.parse::<Percentile>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn stages_are_measured_from_the_send_and_once() {
+        let mut trace = Trace::new(&["ana", "ben"]);
+        let message = trace.send_at(1_000, "ana", "hello");
+        let message_id = message.message_id;
+        let stage = |stage| Happening::Stage { message_id, stage };
+        trace.push(1_200, stage(Stage::Received));
+        trace.push(1_900, stage(Stage::Published { topic: "message.sent".to_owned(), partition: 0, offset: 1 }));
+        trace.push(5_000, stage(Stage::Published { topic: "message.edited".to_owned(), partition: 0, offset: 1 }));
+        trace.push(9_000, stage(Stage::Persisted { inserted: true, bulk: 1 }));
+        trace.push(90_000, stage(Stage::Persisted { inserted: false, bulk: 1 }));
+        let latencies = Latencies::of(&trace.events);
+        let of = |stage| latencies.get(Measure::Stage(stage)).at(Percentile::MAX);
+        assert_eq!(of(StageMeasure::Received), Some(200));
+        assert_eq!(of(StageMeasure::Published), Some(900));
+        assert_eq!(of(StageMeasure::Stored), Some(8_000));
+        assert_eq!(of(StageMeasure::Indexed), None);
+        let budgets: Budgets = serde_saphyr::from_str("stages: {stored: {p95: 8ms}, indexed: {max: 1s}}").unwrap();
+        let results = check_budgets(&latencies, &budgets);
+        let told: Vec<_> = results.iter().map(|one| (one.measure.as_str(), one.percentile.name(), one.kept)).collect();
+        assert_eq!(told, [("stage stored", "p95".to_owned(), true), ("stage indexed", "max".to_owned(), false)]);
+        assert_eq!(Measure::rows(&results).len(), Measure::ALL.len() + 2);
     }
 
     #[test]
@@ -427,7 +617,7 @@ mod tests {
             kept,
             [
                 (Measure::Delivered, Percentile::P99, true, Some(2_000)),
-                (Measure::Delivered, Percentile::Max, false, Some(2_000)),
+                (Measure::Delivered, Percentile::MAX, false, Some(2_000)),
                 (Measure::Persisted, Percentile::P50, false, None),
             ]
         );

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ackscope_core::clients::ClientError;
+use ackscope_core::clients::{BreakerState, ClientError};
 use ackscope_core::clock::Clock;
 use ackscope_core::limits::Limits;
 use ackscope_core::log::LogError;
@@ -357,10 +357,19 @@ impl World {
 
     /// Connects a new user.
     pub fn add_user<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Arc<SimulatedUser>, WorldError>> {
+        self.add(user, user)
+    }
+
+    fn add<'a>(
+        &'a self,
+        user: &'a UserId,
+        person: &'a UserId,
+    ) -> BoxFuture<'a, Result<Arc<SimulatedUser>, WorldError>> {
         Box::pin(async move {
             self.check_place_for(user)?;
-            let token = self.token(user);
+            let token = self.token(person);
             let options = ConnectOptions::new(user.clone(), token, self.chat_url.clone(), self.recorder.clone());
+            let options = ConnectOptions { person: person.clone(), ..options };
             let connected = SimulatedUser::connect(options).await?;
             // Somebody else may have added it meanwhile; dropping the second one disconnects it.
             let mut users = self.users.write();
@@ -398,6 +407,26 @@ impl World {
         })
     }
 
+    /// A further device of a person under a name of its own, connected now if it is not.
+    pub fn device<'a>(
+        &'a self,
+        person: &'a UserId,
+        device: &'a UserId,
+    ) -> BoxFuture<'a, Result<Arc<SimulatedUser>, WorldError>> {
+        Box::pin(async move {
+            match self.user(device) {
+                Ok(known) if known.person() != person => Err(WorldError::UserExists(device.clone())),
+                Ok(known) => {
+                    if !known.is_connected() {
+                        self.reconnect(device).await?;
+                    }
+                    Ok(known)
+                }
+                Err(_) => self.add(device, person).await,
+            }
+        })
+    }
+
     /// Every user, by name.
     pub fn users(&self) -> Vec<Arc<SimulatedUser>> {
         self.users.read().values().cloned().collect()
@@ -413,8 +442,21 @@ impl World {
     pub fn reconnect<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), WorldError>> {
         Box::pin(async move {
             let found = self.user(user)?;
-            found.set_token(self.token(user));
+            found.set_token(self.token(found.person()));
             Ok(found.reconnect().await?)
+        })
+    }
+
+    /// The state of the circuit before the media or the search service; none for anything else.
+    pub fn breaker(&self, of: Dependency) -> BoxFuture<'_, Result<Option<BreakerState>, WorldError>> {
+        Box::pin(async move {
+            let running = self.running.read().await;
+            let clients = running.as_ref().ok_or(WorldError::Ended)?.node.clients();
+            Ok(match of {
+                Dependency::Media => Some(clients.media.breaker_state()),
+                Dependency::Search => Some(clients.search.breaker_state()),
+                _ => None,
+            })
         })
     }
 
@@ -430,7 +472,7 @@ impl World {
     }
 
     /// Waits until everything has come to rest: no consumer lags, every delivered message is persisted and
-    /// confirmed, every connected user has seen what was written to it, and nothing new is recorded.
+    /// confirmed, every connected user that reads has seen what was written to it, and nothing new is recorded.
     pub fn quiesce(&self, limit: Duration) -> BoxFuture<'_, Result<(), WorldError>> {
         Box::pin(async move {
             let mut still = String::new();
@@ -482,11 +524,12 @@ impl World {
             return Ok(moves);
         }
         let users = self.users();
-        let caught_up = join_all(users.iter().filter(|user| user.is_connected()).map(|user| async {
-            let caught_up = user.catch_up().await;
-            // One that went down meanwhile has nothing more to see.
-            caught_up.err().filter(|_| user.is_connected())
-        }));
+        let caught_up =
+            join_all(users.iter().filter(|user| user.is_connected() && !user.is_paused()).map(|user| async {
+                let caught_up = user.catch_up().await;
+                // One that went down meanwhile has nothing more to see.
+                caught_up.err().filter(|_| user.is_connected())
+            }));
         Ok(caught_up.await.into_iter().flatten().next().map_or_else(String::new, |error| error.to_string()))
     }
 

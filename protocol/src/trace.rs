@@ -68,6 +68,13 @@ pub enum Happening {
         /// The new state.
         state: ConnectionState,
     },
+    /// A simulated user is a further device of somebody: in this list a name of its own, on the wire the person.
+    Device {
+        /// The device's name.
+        user: UserId,
+        /// Whose it is.
+        of: UserId,
+    },
     /// A message reached a stage inside the backend.
     Stage {
         /// Which message.

@@ -381,6 +381,10 @@ impl ConversationCache for FaultyCache {
         self.cache.get(conversation_id).await
     }
 
+    async fn remaining(&self, conversation_id: ConversationId) -> Result<Option<Duration>, CacheError> {
+        self.cache.remaining(conversation_id).await
+    }
+
     async fn fill(&self, ticket: FillTicket, conversation: Arc<StoredConversation>) -> Result<bool, CacheError> {
         self.cache.fill(ticket, conversation).await
     }

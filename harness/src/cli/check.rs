@@ -59,7 +59,7 @@ pub(crate) fn problems_json(wrong: &[ScenarioError]) -> Vec<Value> {
             .iter()
             .map(|problem| {
                 json!({
-                    "file": refusal.file(),
+                    "file": refusal.file_at(problem.place),
                     "line": problem.place.line,
                     "column": problem.place.column,
                     "problem": problem.what,

@@ -211,6 +211,7 @@ fn line(event: &TraceEvent) -> Option<String> {
         Happening::Answered { user, request, error: Some(error), .. } => {
             format!("{user} is refused {request}: {}", error.code.as_str())
         }
+        Happening::Device { user, of } => format!("{user} is a device of {of}"),
         Happening::ClockAdvanced { by_ms } => format!("the clock is advanced by {}", micros(by_ms * 1_000)),
         Happening::Fault { target, kind, active } => {
             format!("{target}: {kind} {}", if *active { "begins" } else { "ends" })

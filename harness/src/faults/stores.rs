@@ -158,6 +158,10 @@ impl ConversationCache for FaultyCache {
         self.ask(self.cache.get(conversation_id)).await
     }
 
+    async fn remaining(&self, conversation_id: ConversationId) -> Result<Option<Duration>, CacheError> {
+        self.ask(self.cache.remaining(conversation_id)).await
+    }
+
     async fn fill(&self, ticket: FillTicket, conversation: Arc<StoredConversation>) -> Result<bool, CacheError> {
         self.ask(self.cache.fill(ticket, conversation)).await
     }

@@ -84,8 +84,8 @@ fn search_is_out_and_what_was_missed_is_indexed_afterwards() {
     assert_eq!((row.dependency, row.kind, row.times, row.sends), (Dependency::Search, FaultKind::Outage, 1, 1));
     assert_eq!((row.from_us, row.until_us), (2 * SEC, Some(3 * SEC)));
     assert_eq!(row.outcomes, BTreeMap::from([("delivered".to_owned(), 1)]));
-    assert_eq!(row.delivered.at(Percentile::Max), Some(5 * MS));
-    assert_eq!((row.delivered_without.count(), row.delivered_without.at(Percentile::Max)), (2, Some(4 * MS)));
+    assert_eq!(row.delivered.at(Percentile::MAX), Some(5 * MS));
+    assert_eq!((row.delivered_without.count(), row.delivered_without.at(Percentile::MAX)), (2, Some(4 * MS)));
     let recovery = Recovery {
         first_delivered_us: Some(304 * MS),
         caught_up_us: Some(250 * MS),
@@ -231,7 +231,7 @@ fn a_send_at_the_beginning_belongs_to_the_fault_and_one_at_its_end_does_not() {
     assert_eq!((row.fault.as_str(), row.kind), ("latency 200 ms + up to 100 ms", FaultKind::Latency));
     assert_eq!((row.sends, row.delivered.count()), (2, 2));
     // One that was under way when it began is neither with nor without it.
-    assert_eq!((row.delivered_without.count(), row.delivered_without.at(Percentile::Max)), (2, Some(2 * MS)));
+    assert_eq!((row.delivered_without.count(), row.delivered_without.at(Percentile::MAX)), (2, Some(2 * MS)));
     // The last of the fault is delivered after it as well, and later than the first one sent after it.
     assert_eq!(row.recovery.first_delivered_us, Some(2 * MS));
 }

@@ -436,7 +436,7 @@ mod tests {
         assert_eq!((report.counts.delivered, report.counts.received, report.counts.to_be_received), (3, 6, 6));
         // The first message belongs to the warm-up.
         assert_eq!(report.latencies.get(Measure::Delivered).count(), 2);
-        assert_eq!(report.latencies.get(Measure::Delivered).at(Percentile::Max), Some(500));
+        assert_eq!(report.latencies.get(Measure::Delivered).at(Percentile::MAX), Some(500));
         assert_eq!(report.latencies.get(Measure::Received).count(), 4);
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::format::{End, EventLine, HEAD_BYTES, Head, Kind, Lines, PROLOGUE_BYTES, write_prologue};
 use super::*;
-use crate::audit::{Cached, Indexed, Stored, StoredConversation, StoredMessage};
+use crate::audit::{Audit, Cached, Indexed, Promises, Stored, StoredConversation, StoredMessage};
 use crate::fixtures::Trace;
 use crate::recorder::Recorder;
 use crate::report::fixtures::{failed_report, passed_report};
@@ -130,7 +130,10 @@ async fn a_run_reads_back_as_it_was() {
         assert_eq!(again.verdict(), report.verdict());
         assert_eq!((&again.steps, &again.budgets, &again.audit), (&report.steps, &report.budgets, &report.audit));
         assert_eq!((again.seed, again.took_us), (report.seed, report.took_us));
-        assert_eq!(recording.audit(&history).unwrap(), report.audit, "audited again without a backend");
+        // The cache entry and the message in the index, which the report of the fixture does not have.
+        let promises = Promises { agreed: 2, ..report.audit.promises };
+        let audit = Audit { promises, ..report.audit.clone() };
+        assert_eq!(recording.audit(&history).unwrap(), audit, "audited again without a backend");
         assert_eq!(recording.bytes, std::fs::metadata(&file).unwrap().len());
     }
     #[cfg(unix)]
@@ -379,7 +382,10 @@ fn every_older_version_opens() {
         let history = recording.history();
         let report = recording.run_report(&history);
         assert_eq!(report.verdict(), Verdict::Pass, "version {version}");
-        assert_eq!(recording.audit(&history).as_ref(), Some(&report.audit), "version {version}");
+        // A later audit checks more, and comes to the same.
+        let again = recording.audit(&history).unwrap();
+        assert_eq!((again.findings, again.notes), (report.audit.findings.clone(), Vec::new()), "version {version}");
+        assert!(again.promises.total() >= report.audit.promises.total(), "version {version}");
         assert!(report.audit.promises.total() > 20 && report.steps.len() > 10, "version {version}");
         assert!(recording.events.len() > 100 && history.missed == 0, "version {version}");
     }

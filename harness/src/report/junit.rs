@@ -40,7 +40,7 @@ pub fn junit(reports: &[RunReport]) -> Result<String, quick_junit::SerializeErro
                 }
                 None => not_ok(NonSuccessKind::Failure, "nothing was measured"),
             };
-            let name = format!("budget: {} {} at most {limit}", budget.measure.as_str(), budget.percentile.as_str());
+            let name = format!("budget: {} {} at most {limit}", budget.measure.as_str(), budget.percentile.name());
             let mut case = TestCase::new(name, status);
             case.set_classname(report.file_name.clone());
             suite.add_test_case(case);

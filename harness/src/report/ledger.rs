@@ -55,7 +55,7 @@ fn fault(text: &mut String, row: &Row, detail: Detail, paint: Paint) {
             row.sends,
             at(&row.delivered, Percentile::P50),
             at(&row.delivered, Percentile::P99),
-            at(&row.delivered, Percentile::Max),
+            at(&row.delivered, Percentile::MAX),
             at(&row.delivered_without, Percentile::P99),
             or_none(row.recovery.first_delivered_us),
             or_none(row.recovery.caught_up_us),

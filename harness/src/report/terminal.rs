@@ -98,7 +98,7 @@ pub fn latency_table(latencies: &Latencies, budgets: &[BudgetResult], paint: Pai
         "Latency", "count", "p50", "p99", "p99.9", "max", "budgets"
     );
     let mut text = format!("{}\n", paint.paint(Tone::Strong, &heading));
-    for measure in Measure::ALL {
+    for measure in Measure::rows(budgets) {
         let summary = latencies.get(measure).summary();
         let budgets: Vec<_> = budgets.iter().filter(|budget| budget.measure == measure).collect();
         if summary.count == 0 && budgets.is_empty() {
@@ -122,7 +122,7 @@ pub fn latency_table(latencies: &Latencies, budgets: &[BudgetResult], paint: Pai
                 let limit = short(Duration::from_micros(budget.limit_us));
                 let (sign, tone) = if budget.kept { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
                 let missing = if budget.measured_us.is_none() { ", nothing was measured" } else { "" };
-                paint.paint(tone, &format!("{sign} {} ≤ {limit}{missing}", budget.percentile.as_str()))
+                paint.paint(tone, &format!("{sign} {} ≤ {limit}{missing}", budget.percentile.name()))
             })
             .collect();
         let line = format!("{:<12}{figures}   {}", measure.as_str(), limits.join("  "));

@@ -4,16 +4,17 @@
 
 mod steps;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::file::words::{Name, User};
-use super::file::{At, Budgets, Create, Limits, ScenarioFile, Step};
+use super::file::{At, Budgets, Create, ScenarioFile, Step};
+use super::included_at;
 use super::problem::Problem;
 use super::tree::Place;
 
 /// Every problem of a scenario's meaning, in no particular order.
-pub(super) fn check(file: &ScenarioFile) -> Vec<Problem> {
-    let mut checker = Checker::new(file);
+pub(super) fn check(file: &ScenarioFile, included: &[String]) -> Vec<Problem> {
+    let mut checker = Checker::new(file, included);
     checker.users();
     if file.steps.is_empty() {
         checker
@@ -49,12 +50,14 @@ struct Known<'f> {
     messages: HashMap<&'f str, KnownMessage<'f>>,
     /// Uploads with their owners.
     media: HashMap<&'f str, &'f str>,
-    /// Who was dropped and not connected again, and in which line.
-    dropped: HashMap<&'f str, u32>,
+    /// Further devices, with whose they are.
+    devices: HashMap<&'f str, &'f str>,
+    /// Who was dropped and not connected again, and where.
+    dropped: HashMap<&'f str, Place>,
 }
 
-/// Where a name is given first: the number of the step, and the line.
-type Given<'f> = HashMap<&'f str, (usize, u32)>;
+/// Where a name is given first: the number of the step, and the place.
+type Given<'f> = HashMap<&'f str, (usize, Place)>;
 
 /// Every name that some step gives.
 #[derive(Default)]
@@ -68,7 +71,7 @@ impl<'f> Names<'f> {
     /// Goes through steps in the order in which they are checked; `number` is that of the step before.
     fn collect(&mut self, steps: &'f [At<Step>], number: &mut usize) {
         fn give<'f>(given: &mut Given<'f>, name: &'f At<Name>, number: usize) {
-            given.entry(name.as_str()).or_insert((number, name.place.line));
+            given.entry(name.as_str()).or_insert((number, name.place));
         }
         for step in steps {
             *number += 1;
@@ -99,6 +102,8 @@ impl<'f> Names<'f> {
 
 struct Checker<'f> {
     file: &'f ScenarioFile,
+    /// The names of the files it includes.
+    included: &'f [String],
     problems: Vec<Problem>,
     known: Known<'f>,
     names: Names<'f>,
@@ -107,10 +112,10 @@ struct Checker<'f> {
 }
 
 impl<'f> Checker<'f> {
-    fn new(file: &'f ScenarioFile) -> Self {
+    fn new(file: &'f ScenarioFile, included: &'f [String]) -> Self {
         let mut names = Names::default();
         names.collect(&file.steps, &mut 0);
-        Self { file, problems: Vec::new(), known: Known::default(), names, number: 0 }
+        Self { file, included, problems: Vec::new(), known: Known::default(), names, number: 0 }
     }
 
     fn problem(&mut self, place: Place, what: impl Into<String>) {
@@ -126,13 +131,18 @@ impl<'f> Checker<'f> {
     }
 
     fn no_duplicates(&mut self, items: impl Iterator<Item = (&'f str, Place)>, of: &str) {
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (item, place) in items {
-            if seen.contains(&item) {
+            if !seen.insert(item) {
                 self.problem(place, format!("`{item}` is twice in {of}"));
             }
-            seen.push(item);
         }
+    }
+
+    /// `line 7`, with the file's name when it is another one.
+    fn line(&self, place: Place) -> String {
+        let file = included_at(self.included, place).map_or_else(String::new, |file| format!(" of {file}"));
+        format!("line {}{file}", place.line)
     }
 
     // ---- order ------------------------------------------------------------------------------------------
@@ -149,7 +159,8 @@ impl<'f> Checker<'f> {
                     }
                     let before = self.known.dropped.clone();
                     self.in_turn(&repeat.steps);
-                    if repeat.times.0 > 1 {
+                    // With a number the rounds are written out, and each was checked.
+                    if repeat.times.0 > 1 && repeat.round.is_none() {
                         self.each_round_leaves_connections(step.place, &before);
                     }
                 }
@@ -177,7 +188,7 @@ impl<'f> Checker<'f> {
     }
 
     /// A round begins as the one before ended, so whoever was connected must be so again.
-    fn each_round_leaves_connections(&mut self, place: Place, before: &HashMap<&'f str, u32>) {
+    fn each_round_leaves_connections(&mut self, place: Place, before: &HashMap<&'f str, Place>) {
         let mut changed: Vec<&str> =
             self.known.dropped.keys().filter(|user| !before.contains_key(**user)).copied().collect();
         changed.extend(before.keys().filter(|user| !self.known.dropped.contains_key(**user)));
@@ -191,17 +202,37 @@ impl<'f> Checker<'f> {
     // ---- names ------------------------------------------------------------------------------------------
 
     fn is_user(&self, user: &User) -> bool {
+        self.is_person(user) || self.known.devices.contains_key(user.as_str())
+    }
+
+    fn is_person(&self, user: &User) -> bool {
         self.file.users.iter().any(|known| known.value == *user)
+    }
+
+    /// Who a user is in conversations: itself, or the person whose device it is.
+    fn person(&self, user: &'f At<User>) -> &'f str {
+        self.known.devices.get(user.as_str()).copied().unwrap_or(user.as_str())
+    }
+
+    /// A user who is spoken of as a person.
+    fn known_person(&mut self, user: &'f At<User>) -> bool {
+        if let Some(person) = self.known.devices.get(user.as_str()) {
+            let what = format!("`{}` is a device of `{person}`", user.as_str());
+            self.problems.push(Problem::new(user.place, what).expected(format!("the person: `{person}`")));
+            return false;
+        }
+        self.known_user(user)
     }
 
     fn known_user(&mut self, user: &'f At<User>) -> bool {
         let known = self.is_user(user);
         if !known {
-            let names = self.file.users.iter().map(|user| user.as_str());
+            let names = self.file.users.iter().map(|user| user.as_str()).chain(self.known.devices.keys().copied());
+            let names: Vec<&str> = names.collect();
             self.problems.push(
                 Problem::new(user.place, format!("there is no user `{}`", user.as_str()))
-                    .nearest(user.as_str(), names)
-                    .expected(listed("a user of `users`", self.file.users.iter().map(|user| user.as_str()))),
+                    .nearest(user.as_str(), names.iter().copied())
+                    .expected(listed("a user of `users`", names.iter().copied())),
             );
         }
         known
@@ -215,8 +246,8 @@ impl<'f> Checker<'f> {
     }
 
     fn connected(&mut self, user: &str, place: Place) {
-        if let Some(line) = self.known.dropped.get(user) {
-            let what = format!("`{user}` was dropped in line {line} and is not connected here");
+        if let Some(dropped) = self.known.dropped.get(user) {
+            let what = format!("`{user}` was dropped in {} and is not connected here", self.line(*dropped));
             self.problems.push(Problem::new(place, what).expected(format!("`- reconnect: {user}` before this step")));
         }
     }
@@ -226,15 +257,17 @@ impl<'f> Checker<'f> {
         &self,
         name: &At<Name>,
         (what, made): (&str, &str),
-        first: Option<(usize, u32)>,
+        first: Option<(usize, Place)>,
         known: Vec<&'f str>,
     ) -> Problem {
         let said = match first {
             Some((given, _)) if given == self.number => format!("{what} `{}` cannot speak of itself", name.as_str()),
-            Some((given, line)) if given > self.number => {
-                format!("{what} `{}` is {made} later, in line {line}", name.as_str())
+            Some((given, place)) if given > self.number => {
+                format!("{what} `{}` is {made} later, in {}", name.as_str(), self.line(place))
             }
-            Some((_, line)) => format!("{what} `{}` is {made} side by side with this, in line {line}", name.as_str()),
+            Some((_, place)) => {
+                format!("{what} `{}` is {made} side by side with this, in {}", name.as_str(), self.line(place))
+            }
             None => {
                 let problem = Problem::new(name.place, format!("there is no {what} `{}`", name.as_str()));
                 return problem.nearest(name.as_str(), known);
@@ -289,21 +322,26 @@ impl<'f> Checker<'f> {
     /// Uploads a message carries.
     fn known_media(&mut self, list: &'f [At<Name>]) {
         for name in list {
-            if self.known.media.contains_key(name.as_str()) {
-                continue;
-            }
-            let first = self.names.media.get(name.as_str()).copied();
-            let known: Vec<_> = self.known.media.keys().copied().collect();
-            let expected = listed("the `id` of an upload before", known.iter().copied());
-            let problem = self.unknown(name, ("upload", "uploaded"), first, known);
-            self.problems.push(problem.expected(expected));
+            self.known_upload(name);
         }
         self.no_duplicates(list.iter().map(|name| (name.as_str(), name.place)), "`media`");
     }
 
+    fn known_upload(&mut self, name: &At<Name>) {
+        if self.known.media.contains_key(name.as_str()) {
+            return;
+        }
+        let first = self.names.media.get(name.as_str()).copied();
+        let known: Vec<_> = self.known.media.keys().copied().collect();
+        let expected = listed("the `id` of an upload before", known.iter().copied());
+        let problem = self.unknown(name, ("upload", "uploaded"), first, known);
+        self.problems.push(problem.expected(expected));
+    }
+
     /// Notes a new conversation; a name is given once.
     fn new_conversation(&mut self, create: &'f Create) {
-        let participants = std::iter::once(&create.user).chain(&create.with).map(|user| user.as_str()).collect();
+        let with = create.with.iter().map(|user| user.as_str());
+        let participants = std::iter::once(self.person(&create.user)).chain(with).collect();
         let known = KnownConversation { participants, former: Vec::new(), exists: create.refused.is_none() };
         self.known.conversations.insert(create.id.as_str(), known);
         self.is_first("conversation", &create.id, self.names.conversations.get(create.id.as_str()).copied());
@@ -319,8 +357,9 @@ impl<'f> Checker<'f> {
         self.is_first("upload", id, self.names.media.get(id.as_str()).copied());
     }
 
-    fn is_first(&mut self, what: &str, id: &At<Name>, first: Option<(usize, u32)>) {
-        if first.is_some_and(|(number, _)| number != self.number) {
+    fn is_first(&mut self, what: &str, id: &At<Name>, first: Option<(usize, Place)>) {
+        // The same place again is another round of a loop.
+        if first.is_some_and(|(number, place)| number != self.number && place != id.place) {
             self.problem(id.place, format!("there is already {} `{}`", with_article(what), id.as_str()));
         }
     }
@@ -328,10 +367,11 @@ impl<'f> Checker<'f> {
     /// Whoever is not in a conversation can do nothing in it, so the step must expect to be refused.
     fn participates(&mut self, user: &'f At<User>, conversation: &str, is_refused: bool) {
         let Some(known) = self.known.conversations.get(conversation) else { return };
-        if is_refused || !known.exists || known.participants.contains(&user.as_str()) || !self.is_user(user) {
+        let person = self.person(user);
+        if is_refused || !known.exists || known.participants.contains(&person) || !self.is_user(user) {
             return;
         }
-        let code = if known.former.contains(&user.as_str()) { "not_participant" } else { "not_found" };
+        let code = if known.former.contains(&person) { "not_participant" } else { "not_found" };
         let what = format!("`{}` is not in `{conversation}`", user.as_str());
         let expected = format!("a participant, or `refused: {code}` in this step");
         self.problems.push(Problem::new(user.place, what).expected(expected));
@@ -362,19 +402,28 @@ impl<'f> Checker<'f> {
     }
 
     fn budgets(&mut self, budgets: &Budgets) {
+        let stages = &budgets.stages;
         let all = [
             ("pending", &budgets.pending),
             ("delivered", &budgets.delivered),
             ("rejected", &budgets.rejected),
             ("received", &budgets.received),
             ("persisted", &budgets.persisted),
+            ("received", &stages.received),
+            ("permission", &stages.permission),
+            ("media_checked", &stages.media_checked),
+            ("published", &stages.published),
+            ("broadcast", &stages.broadcast),
+            ("consumed", &stages.consumed),
+            ("stored", &stages.stored),
+            ("confirmed", &stages.confirmed),
+            ("indexed", &stages.indexed),
         ];
         for (name, limits) in all {
-            if let Some(limits) = limits.as_ref().filter(|limits| limits.value == Limits::default()) {
+            if let Some(limits) = limits.as_ref().filter(|limits| limits.0.is_empty()) {
                 let what = format!("the budget of `{name}` limits nothing");
-                self.problems.push(
-                    Problem::new(limits.place, what).expected("at least one of `p50`, `p90`, `p99`, `p99.9` and `max`"),
-                );
+                self.problems
+                    .push(Problem::new(limits.place, what).expected("at least one percentile, such as `p99` or `max`"));
             }
         }
     }
@@ -395,6 +444,7 @@ impl<'f> Known<'f> {
         }
         self.messages.extend(after.messages.iter().map(|(name, known)| (*name, known.clone())));
         self.media.extend(&after.media);
+        self.devices.extend(&after.devices);
         self.dropped.retain(|user, _| after.dropped.contains_key(user) || !before.dropped.contains_key(user));
         self.dropped.extend(after.dropped.iter().filter(|(user, _)| !before.dropped.contains_key(*user)));
     }

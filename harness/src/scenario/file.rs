@@ -9,8 +9,10 @@
 //! that the complaint has a place.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use ackscope_core::clients::BreakerState;
 use ackscope_core::log::Topic;
 use ackscope_protocol::error::ErrorCode;
 use ackscope_protocol::faults::{Dependency, FaultKind};
@@ -19,22 +21,27 @@ use ackscope_protocol::text::{Emoji, FileName, MessageText, Title};
 use ackscope_protocol::wire::{AckState, AddedRole, ConversationKind, DeleteMode, MediaState};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 mod acts;
 mod looks;
+mod misbehaves;
 
 pub use acts::{
     AddParticipant, Delete, Edit, Forward, Mute, OfConversation, React, RemoveParticipant, Retry, Send, Upload,
 };
 pub use looks::{
-    ExpectAck, ExpectCached, ExpectConversation, ExpectConversations, ExpectDeadLetters, ExpectHistory, ExpectLog,
-    ExpectMessage, ExpectSearch, ExpectStored, ExpectView, Reactions, Wait,
+    ExpectAck, ExpectBreaker, ExpectCached, ExpectConversation, ExpectConversations, ExpectDeadLetters, ExpectHistory,
+    ExpectLog, ExpectMessage, ExpectSearch, ExpectStored, ExpectView, Lifetime, Reactions, Wait,
 };
+
+pub use misbehaves::{Bounds, Connect, Flood, Frame, Payload, RawRequest, ReadSlowly};
 
 use super::fault::FaultStep;
 use super::period::Period;
-use super::tree::Place;
-use words::{Line, Name};
+use super::tree::{AtVisitor, Place};
+use crate::latency::{NotAPercentile, Percentile};
+use words::{Line, Name, Variable};
 
 /// A value and the place it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,8 +61,7 @@ impl<T> Deref for At<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = serde_saphyr::Spanned::<T>::deserialize(deserializer)?;
-        Ok(Self { value: spanned.value, place: spanned.referenced.into() })
+        AtVisitor::read(deserializer)
     }
 }
 
@@ -84,6 +90,9 @@ pub struct ScenarioFile {
     /// What it shows, for people.
     #[serde(default)]
     pub about: Option<String>,
+    /// Values by name, one value or a list of them. `$(name)` anywhere below stands for the value; `$$(` for `$(`.
+    #[serde(default, rename = "let")]
+    pub constants: Constants,
     /// Everybody who takes part, by id. All are connected before the first step.
     pub users: Vec<At<words::User>>,
     /// What happens, in this order.
@@ -91,6 +100,20 @@ pub struct ScenarioFile {
     /// Latencies that must be kept, measured from the send to what the client saw.
     #[serde(default)]
     pub budgets: Budgets,
+}
+
+/// What a file holds that others include: a list of steps, or this.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartFile {
+    /// What it is for, for people.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// Values by name, for its own steps.
+    #[serde(default, rename = "let")]
+    pub constants: Constants,
+    /// The steps that stand where it is included.
+    pub steps: Vec<At<Step>>,
 }
 
 /// One step: what is done or expected.
@@ -149,6 +172,8 @@ pub enum Step {
     ExpectStored(ExpectStored),
     /// Expect a conversation to be in the cache, or not to be.
     ExpectCached(ExpectCached),
+    /// Expect the state of the circuit before the media or the search service.
+    ExpectBreaker(ExpectBreaker),
     /// Expect records in a topic of the event log.
     ExpectLog(ExpectLog),
     /// Expect how many records could not be processed and were set aside.
@@ -157,6 +182,18 @@ pub enum Step {
     Drop(At<words::User>),
     /// Connect a dropped user again and `sync` what was missed.
     Reconnect(At<words::User>),
+    /// Connect a further device of a user; later steps know it by a name of its own.
+    Connect(Connect),
+    /// Let a user read slowly or not at all, as a phone with a bad network.
+    ReadSlowly(ReadSlowly),
+    /// Let a slow reader read at full speed again.
+    ReadOn(At<words::User>),
+    /// Send many messages as fast as possible, and count what becomes of them.
+    Flood(Flood),
+    /// Send any event with any payload, right or wrong.
+    Request(RawRequest),
+    /// Send a frame that may be no packet at all.
+    Frame(Frame),
     /// Break something, until it is healed.
     Fault(FaultStep),
     /// Heal one dependency, or `all` of them: then everything must answer again.
@@ -167,6 +204,10 @@ pub enum Step {
     Parallel(At<Vec<Vec<At<Step>>>>),
     /// Play steps several times.
     Repeat(Repeat),
+    /// Play steps once for each value of a list, in turn.
+    For(For),
+    /// Play the steps of another file here. Its path is relative to this file, in its folder or below.
+    Include(At<Line>),
     /// Set a mark: a heading in the report and on the timeline.
     Mark(At<Line>),
 }
@@ -200,9 +241,86 @@ pub struct Create {
 pub struct Repeat {
     /// How often, 1 to 10,000.
     pub times: At<words::Times>,
+    /// A variable for the number of the round, from 1: `as: round` makes `$(round)` 1, 2, 3 and so on.
+    #[serde(default, rename = "as")]
+    pub round: Option<At<Variable>>,
     /// What happens each time, in this order.
     pub steps: Vec<At<Step>>,
 }
+
+impl Repeat {
+    /// The steps of each round. Where rounds have a number, reading has written them out one after the other.
+    pub(super) fn rounds(&self) -> impl Iterator<Item = &[At<Step>]> {
+        let times = self.times.0 as usize;
+        let per_round = if self.round.is_some() { self.steps.len() / times } else { self.steps.len() };
+        (0..times).map(move |round| {
+            let from = if self.round.is_some() { round * per_round } else { 0 };
+            &self.steps[from..from + per_round]
+        })
+    }
+}
+
+/// `for`: steps once for each value. A name that is given within is given anew each time; the last one stays.
+///
+/// Reading writes the steps out, so that a file that was read has no step of this kind.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct For {
+    /// The variable: `each: who` makes `$(who)` each value in turn.
+    pub each: At<Variable>,
+    /// The values, or a variable that is a list.
+    #[serde(rename = "in")]
+    pub values: Constant,
+    /// What happens for each value, in this order.
+    pub steps: Vec<At<Step>>,
+}
+
+/// Values by name.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Constants(pub BTreeMap<String, Constant>);
+
+impl JsonSchema for Constants {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Constants".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        map_schema::<Variable, Constant>(generator)
+    }
+}
+
+/// The schema of a block whose keys have a format.
+fn map_schema<K: JsonSchema, V: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let (keys, mut values) = (generator.subschema_for::<K>(), generator.subschema_for::<V>());
+    let keys = keys.to_value();
+    let keys = serde_json::json!({ "type": "string", "format": keys["format"], "pattern": keys["pattern"] });
+    values.ensure_object();
+    schemars::json_schema!({ "type": "object", "propertyNames": keys, "additionalProperties": values })
+}
+
+/// A value, or a list of values: texts, numbers, truths.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Constant(pub serde_json::Value);
+
+impl JsonSchema for Constant {
+    fn schema_name() -> Cow<'static, str> {
+        "Constant".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": ["string", "number", "boolean", "array"],
+            "format": CONSTANT,
+            "items": { "type": ["string", "number", "boolean"] },
+        })
+    }
+}
+
+/// The format of a [`Constant`] in the schema.
+pub(super) const CONSTANT: &str = "constant";
 
 /// Budgets by what is measured.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -218,31 +336,54 @@ pub struct Budgets {
     pub received: Option<At<Limits>>,
     /// From the send to the `persisted` ACK.
     pub persisted: Option<At<Limits>>,
+    /// From the send to stages inside the backend, as the timeline shows them.
+    pub stages: StageBudgets,
 }
 
-/// The most a percentile may be. All are of one full histogram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+/// Budgets of stages inside the backend, each from the latest send before it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// The median.
-    pub p50: Option<Period>,
-    /// 90 of 100 are at most this.
-    pub p90: Option<Period>,
-    /// 99 of 100 are at most this.
-    pub p99: Option<Period>,
-    /// 999 of 1,000 are at most this.
-    #[serde(rename = "p99.9")]
-    pub p99_9: Option<Period>,
-    /// None is more than this.
-    pub max: Option<Period>,
+pub struct StageBudgets {
+    /// The socket service read the message off the connection.
+    pub received: Option<At<Limits>>,
+    /// The permission check was answered.
+    pub permission: Option<At<Limits>>,
+    /// The media service was asked.
+    pub media_checked: Option<At<Limits>>,
+    /// The event log accepted the record of the message.
+    pub published: Option<At<Limits>>,
+    /// A node emitted `message:new` to its sockets.
+    pub broadcast: Option<At<Limits>>,
+    /// The persistence consumer read the record.
+    pub consumed: Option<At<Limits>>,
+    /// The message is in the store.
+    pub stored: Option<At<Limits>>,
+    /// The confirmation came back to the socket service.
+    pub confirmed: Option<At<Limits>>,
+    /// The search service indexed it.
+    pub indexed: Option<At<Limits>>,
+}
+
+/// The most percentiles may be, such as `{p50: 5ms, p95: 20ms, p99.9: 80ms, max: 100ms}`. All are of one full histogram.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Limits(pub BTreeMap<words::Percent, Period>);
+
+impl JsonSchema for Limits {
+    fn schema_name() -> Cow<'static, str> {
+        "Limits".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        map_schema::<words::Percent, Period>(generator)
+    }
 }
 
 /// Texts and words that have rules of their own.
 pub mod words {
     use super::{
-        AckState, AddedRole, ConversationKind, Cow, DeleteMode, Dependency, Deref, Deserialize, Deserializer, Emoji,
-        ErrorCode, FaultKind, FileName, JsonSchema, MediaState, MessageText, Period, Schema, SchemaGenerator, TempId,
-        Title, Topic, UserId,
+        AckState, AddedRole, BreakerState, ConversationKind, Cow, DeleteMode, Dependency, Deref, Deserialize,
+        Deserializer, Emoji, ErrorCode, FaultKind, FileName, JsonSchema, MediaState, MessageText, NotAPercentile,
+        Percentile, Period, Schema, SchemaGenerator, TempId, Title, Topic, UserId,
     };
     use ackscope_protocol::faults::{BYTES_PER_SECOND_MAX, BYTES_PER_SECOND_MIN};
     use std::ops::RangeInclusive;
@@ -265,6 +406,7 @@ pub mod words {
     pub(in crate::scenario) const FORMATS: &[Format] = &[
         <User as Formatted>::FORMAT,
         Name::FORMAT,
+        Variable::FORMAT,
         Line::FORMAT,
         Text::FORMAT,
         TitleText::FORMAT,
@@ -275,6 +417,8 @@ pub mod words {
         Share::FORMAT,
         Count::FORMAT,
         Rate::FORMAT,
+        Size::FORMAT,
+        Percent::FORMAT,
         <Period as Formatted>::FORMAT,
     ];
 
@@ -369,6 +513,24 @@ pub mod words {
             name: "name",
             expected: "1 to 64 of the characters A-Z a-z 0-9 _ . -",
             pattern: "^[A-Za-z0-9_.-]{1,64}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    text_word! {
+        /// The name of a variable.
+        Variable(String),
+        |text| {
+            let mut letters = text.bytes();
+            let valid = text.len() <= 64
+                && letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+                && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if valid { Ok(text.to_owned()) } else { Err(format!("`{text}` cannot be the name of a variable")) }
+        },
+        Format {
+            name: "variable",
+            expected: "1 to 64 of the characters A-Z a-z 0-9 _, not a digit first",
+            pattern: "^[A-Za-z_][A-Za-z0-9_]{0,63}$",
             refuse: refusal::<Self>,
         }
     }
@@ -502,6 +664,31 @@ pub mod words {
         }
     }
 
+    text_word! {
+        /// A number of bytes.
+        Size(u32),
+        |text| number(text, &(0..=67_108_864)),
+        Format {
+            name: "size",
+            expected: "a whole number from 0 to 67,108,864 (64 MiB)",
+            pattern: "^[0-9]{1,8}$",
+            refuse: refusal::<Self>,
+        }
+    }
+
+    text_word! {
+        /// A point of a distribution, such as `p95`.
+        #[derive(PartialOrd, Ord)]
+        Percent(Percentile),
+        |text| text.parse().map_err(|error: NotAPercentile| error.to_string()),
+        Format {
+            name: "percentile",
+            expected: "`max`, or `p` and a number above 0 and below 100, such as p50, p95 or p99.9",
+            pattern: "^(p[0-9]{1,2}(\\.[0-9]{1,3})?|max)$",
+            refuse: refusal::<Self>,
+        }
+    }
+
     formatted! {
         Period,
         Format {
@@ -611,6 +798,34 @@ pub mod words {
         |healed| healed.map_or("all", Dependency::as_str)
     }
 
+    /// The services behind a circuit breaker.
+    const SERVICES: [Dependency; 2] = [Dependency::Media, Dependency::Search];
+
+    choice! {
+        /// A service that is asked through a circuit breaker.
+        Service(Dependency),
+        SERVICES,
+        Dependency::as_str
+    }
+
+    choice! {
+        /// The state of a circuit breaker.
+        Circuit(BreakerState),
+        [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen],
+        |state| match state {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        }
+    }
+
+    choice! {
+        /// What becomes of a connection; true for `closed`.
+        Then(bool),
+        [false, true],
+        |closed| if closed { "closed" } else { "connected" }
+    }
+
     choice! {
         /// A conversation's kind.
         Kind(ConversationKind),
@@ -691,7 +906,73 @@ pub mod words {
     }
 }
 
-/// The JSON Schema of scenario files.
+/// The JSON Schema of scenario files, for editors: a variable may stand where a value does.
 pub fn schema() -> Schema {
-    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<ScenarioFile>()
+    let mut schema = language_schema().to_value();
+    allow_variables(&mut schema);
+    Schema::try_from(schema).unwrap_or_else(|_| language_schema())
+}
+
+/// The JSON Schema of scenario files with their variables written out.
+pub(super) fn language_schema() -> Schema {
+    schema_of::<ScenarioFile>()
+}
+
+/// The JSON Schema of files that others include, likewise.
+pub(super) fn part_schema() -> Schema {
+    schema_of::<PartFile>()
+}
+
+fn schema_of<T: JsonSchema>() -> Schema {
+    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+}
+
+/// Lets a text with a variable stand for every value of a schema.
+fn allow_variables(schema: &mut Value) {
+    const VARIABLE: &str = "\\$\\(";
+    let Value::Object(words) = schema else { return };
+    for (word, value) in words.iter_mut() {
+        match (word.as_str(), value) {
+            ("properties" | "$defs", Value::Object(parts)) => parts.values_mut().for_each(allow_variables),
+            ("oneOf" | "anyOf", Value::Array(parts)) => parts.iter_mut().for_each(allow_variables),
+            ("items" | "additionalProperties", part) => allow_variables(part),
+            _ => {}
+        }
+    }
+    if words.get("format").is_some_and(|format| format == CONSTANT) {
+        return;
+    }
+    if let Some(Value::String(pattern)) = words.get_mut("pattern") {
+        pattern.push('|');
+        pattern.push_str(VARIABLE);
+        return;
+    }
+    let is_list_of_values = words.get("type").is_some_and(|one| one == "array")
+        && words["items"]["type"] != "array"
+        && words["items"]["$ref"] != "#/$defs/Step";
+    let is_truth = words.get("type").is_some_and(|one| one == "boolean");
+    if is_list_of_values || is_truth || words.contains_key("enum") {
+        let description = words.remove("description");
+        let value = Value::Object(std::mem::take(words));
+        words.extend(description.map(|description| ("description".to_owned(), description)));
+        let variable = serde_json::json!({ "type": "string", "pattern": VARIABLE });
+        words.insert("anyOf".to_owned(), Value::Array(vec![value, variable]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_editor_lets_a_variable_stand_for_every_value() {
+        let schema = schema().to_value();
+        let variable = serde_json::json!({ "type": "string", "pattern": "\\$\\(" });
+        assert_eq!(schema["properties"]["users"]["anyOf"][1], variable);
+        assert_eq!(schema["properties"]["users"]["anyOf"][0]["items"]["pattern"], "^[A-Za-z0-9_.-]{1,64}$|\\$\\(");
+        assert_eq!(schema["$defs"]["Kind"]["anyOf"][1], variable);
+        assert!(schema["$defs"]["Kind"]["anyOf"][0]["enum"].is_array());
+        assert_eq!(schema["properties"]["steps"]["type"], "array", "steps are no variable");
+        assert!(language_schema().to_value()["$defs"]["Kind"]["enum"].is_array());
+    }
 }

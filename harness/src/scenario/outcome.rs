@@ -147,7 +147,7 @@ impl RunReport {
         };
         let budget = || {
             let budget = self.budgets.iter().find(|budget| !budget.kept)?;
-            Some(format!("the budget of {} {} was not kept", budget.measure.as_str(), budget.percentile.as_str()))
+            Some(format!("the budget of {} {} was not kept", budget.measure.as_str(), budget.percentile.name()))
         };
         step.or_else(finding).or_else(fault).or_else(|| self.environment_failed.clone()).or_else(budget)
     }

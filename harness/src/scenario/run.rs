@@ -5,12 +5,13 @@
 //! come to rest and latencies and promises are checked.
 //!
 //! What users do is in `acts`, what they see and are answered in `looks`, what lies inside the backend in
-//! `inside`. A block is one step of the report: it says in which of its lines, and in which round, the first
+//! `inside`, what misbehaving users do in `misbehaves`. A block is one step of the report: it says in which of its lines, and in which round, the first
 //! thing went wrong.
 
 mod acts;
 mod inside;
 mod looks;
+mod misbehaves;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use ackscope_protocol::ids::{ConversationId, MediaId, MessageId, UserId};
 use ackscope_protocol::wire::{MessageRef, SendMessage};
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 use super::Scenario;
 use super::file::words::{Code, Name, User};
@@ -37,6 +39,7 @@ use crate::latency::{Latencies, check_budgets};
 use crate::ledger::Ledger;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError};
+pub(super) use misbehaves::ids_in;
 
 /// How long an outcome or an expectation may take unless the scenario says otherwise.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -222,12 +225,21 @@ fn all_steps(scenario: &Scenario) -> impl Iterator<Item = StepResult> {
     scenario.file.steps.iter().enumerate().map(|(index, step)| StepResult {
         number: index + 1,
         line: step.place.line,
-        title: title(&step.value),
+        title: title_of(scenario, step),
         is_mark: matches!(step.value, Step::Mark(_)),
         outcome: StepOutcome::Skipped,
         took_us: 0,
         messages: Vec::new(),
     })
+}
+
+/// What a step does, and in which file it stands when that is another one.
+fn title_of(scenario: &Scenario, step: &At<Step>) -> String {
+    let title = title(&step.value);
+    match (&step.value, scenario.included_at(step.place)) {
+        (Step::Mark(_), _) | (_, None) => title,
+        (_, Some(file)) => format!("{title} ({file})"),
+    }
 }
 
 fn elapsed_us(since: Instant) -> u64 {
@@ -269,13 +281,15 @@ impl From<Trouble> for StepOutcome {
 struct Setback {
     trouble: Trouble,
     is_end: bool,
+    /// The messages it speaks of.
+    messages: Vec<MessageId>,
 }
 
 impl Setback {
     /// The same, with the place within a block in front of it. What a block within the block says has one already.
-    fn within(mut self, step: &At<Step>) -> Self {
+    fn within(mut self, scenario: &Scenario, step: &At<Step>) -> Self {
         if !matches!(step.value, Step::Parallel(_) | Step::Repeat(_)) {
-            let place = format!("line {}, {}", step.place.line, title(&step.value));
+            let place = format!("line {}, {}", step.place.line, title_of(scenario, step));
             self.trouble = self.trouble.at(&place);
         }
         self
@@ -313,6 +327,10 @@ struct Player<'w> {
     world: &'w World,
     scenario: &'w Scenario,
     users: HashMap<UserId, (Arc<SimulatedUser>, usize)>,
+    /// Further devices that were connected.
+    devices: Mutex<HashMap<UserId, (Arc<SimulatedUser>, usize)>>,
+    /// Slow readers that read on by themselves after a while.
+    slow: Mutex<HashMap<UserId, AbortHandle>>,
     names: Mutex<Names>,
     /// Makes `temp_id`s of this run unlike those of any other.
     nonce: String,
@@ -339,6 +357,8 @@ impl<'w> Player<'w> {
             world,
             scenario,
             users,
+            devices: Mutex::default(),
+            slow: Mutex::default(),
             names: Mutex::default(),
             nonce,
             sends: AtomicUsize::new(0),
@@ -365,6 +385,8 @@ impl<'w> Player<'w> {
                     Ok(()) => StepOutcome::Passed,
                     Err(setback) => {
                         ended = setback.is_end;
+                        // Of a block those of the step within that went wrong.
+                        result.messages = setback.messages;
                         setback.trouble.into()
                     }
                 };
@@ -373,6 +395,7 @@ impl<'w> Player<'w> {
             on_step(&result);
             results.push(result);
         }
+        self.all_read_on();
         results
     }
 
@@ -384,7 +407,7 @@ impl<'w> Player<'w> {
                 Step::Repeat(repeat) => self.repeat(repeat).await,
                 step => self.single(step).await.map_err(|trouble| {
                     let is_end = is_action(step) || matches!(trouble, Trouble::Inconclusive(_));
-                    Setback { trouble, is_end }
+                    Setback { trouble, is_end, messages: self.messages_of(step) }
                 }),
             }
         })
@@ -396,7 +419,7 @@ impl<'w> Player<'w> {
         for step in steps {
             let Err(setback) = self.step(&step.value).await else { continue };
             let is_end = setback.is_end;
-            first.get_or_insert_with(|| setback.within(step)).is_end |= is_end;
+            first.get_or_insert_with(|| setback.within(self.scenario, step)).is_end |= is_end;
             if is_end {
                 break;
             }
@@ -414,10 +437,10 @@ impl<'w> Player<'w> {
     }
 
     async fn repeat(&self, repeat: &Repeat) -> Result<(), Setback> {
-        for round in 1..=repeat.times.0 {
-            if let Err(Setback { trouble, is_end }) = self.in_turn(&repeat.steps).await {
-                let trouble = trouble.at(&format!("round {round}"));
-                return Err(Setback { trouble, is_end });
+        for (index, steps) in repeat.rounds().enumerate() {
+            if let Err(setback) = self.in_turn(steps).await {
+                let trouble = setback.trouble.at(&format!("round {}", index + 1));
+                return Err(Setback { trouble, ..setback });
             }
         }
         Ok(())
@@ -454,6 +477,13 @@ impl<'w> Player<'w> {
             Step::ExpectCached(expect) => self.expect_cached(expect).await,
             Step::ExpectLog(expect) => self.expect_log(expect).await,
             Step::ExpectDeadLetters(expect) => self.expect_dead_letters(expect).await,
+            Step::ExpectBreaker(expect) => self.expect_breaker(expect).await,
+            Step::Connect(connect) => self.connect(connect).await,
+            Step::ReadSlowly(slow) => self.read_slowly(slow),
+            Step::ReadOn(user) => self.read_on(user),
+            Step::Flood(flood) => self.flood(flood).await,
+            Step::Request(request) => self.raw_request(request).await,
+            Step::Frame(frame) => self.frame(frame).await,
             Step::Drop(user) => self.world.drop_connection(user).await.map_err(|error| inconclusive(&error)),
             Step::Reconnect(user) => self
                 .world
@@ -479,6 +509,7 @@ impl<'w> Player<'w> {
                 Ok(())
             }
             Step::Parallel(_) | Step::Repeat(_) => Err(inconclusive(&"a block is no single step")),
+            Step::For(_) | Step::Include(_) => Err(inconclusive(&"reading should have written this step out")),
         }
     }
 
@@ -490,6 +521,16 @@ impl<'w> Player<'w> {
         let of: Vec<String> = match step {
             Step::Send(send) => send.id.iter().map(|name| name.to_string()).collect(),
             Step::Retry(retry) => vec![retry.message.to_string()],
+            Step::Edit(edit) => vec![edit.message.to_string()],
+            Step::Delete(delete) => vec![delete.message.to_string()],
+            Step::React(react) | Step::Unreact(react) => vec![react.message.to_string()],
+            Step::Forward(forward) => forward.messages.iter().map(|name| name.to_string()).collect(),
+            Step::ExpectSearch(expect) => listed(&expect.exactly, &expect.contains),
+            Step::ExpectLog(expect) => expect.message.iter().map(|name| name.to_string()).collect(),
+            Step::Request(request) => {
+                let ids = ids_in(&request.payload.0).into_iter();
+                ids.filter(|(kind, _)| kind == "message").map(|(_, name)| name).collect()
+            }
             Step::Wait(wait) => wait.message.iter().map(|name| name.to_string()).collect(),
             Step::ExpectAck(expect) => vec![expect.message.to_string()],
             Step::ExpectView(expect) => listed(&expect.exactly, &expect.contains),
@@ -504,8 +545,11 @@ impl<'w> Player<'w> {
 
     // ---- names ------------------------------------------------------------------------------------------
 
-    fn user(&self, user: &At<User>) -> Result<&(Arc<SimulatedUser>, usize), Trouble> {
-        self.users.get(&user.value.0).ok_or_else(|| inconclusive(&format!("there is no user {}", user.as_str())))
+    /// A user or a device, and the number of the first event of this run.
+    fn user(&self, user: &At<User>) -> Result<(Arc<SimulatedUser>, usize), Trouble> {
+        let found = self.users.get(&user.value.0).cloned();
+        let found = found.or_else(|| self.devices.lock().get(&user.value.0).cloned());
+        found.ok_or_else(|| inconclusive(&format!("there is no user {}", user.as_str())))
     }
 
     fn conversation(&self, name: &Name) -> Result<ConversationId, Trouble> {
@@ -594,11 +638,19 @@ fn is_action(step: &Step) -> bool {
         | Step::Upload(_)
         | Step::Drop(_)
         | Step::Reconnect(_)
+        | Step::Connect(_)
+        | Step::ReadSlowly(_)
+        | Step::ReadOn(_)
+        | Step::Flood(_)
+        | Step::Request(_)
+        | Step::Frame(_)
         | Step::Advance(_)
         | Step::Fault(_)
         | Step::Heal(_)
         | Step::Parallel(_)
-        | Step::Repeat(_) => true,
+        | Step::Repeat(_)
+        | Step::For(_)
+        | Step::Include(_) => true,
         Step::Wait(_)
         | Step::ExpectAck(_)
         | Step::ExpectView(_)
@@ -609,6 +661,7 @@ fn is_action(step: &Step) -> bool {
         | Step::ExpectSearch(_)
         | Step::ExpectStored(_)
         | Step::ExpectCached(_)
+        | Step::ExpectBreaker(_)
         | Step::ExpectLog(_)
         | Step::ExpectDeadLetters(_)
         | Step::Mark(_) => false,

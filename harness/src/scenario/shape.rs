@@ -3,15 +3,17 @@
 //! Works from the JSON Schema of [`super::file`], so there is one description of the language and a new step
 //! or field is known here without a line. Only the forms of schema those types give are understood.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::file::{schema, words};
+use super::file::{CONSTANT, language_schema, part_schema, words};
 use super::problem::Problem;
 use super::tree::{Node, NodeValue};
 
+/// Most problems that are looked for: nobody reads more, and a file can hold many.
+const PROBLEMS_MAX: usize = 1_000;
 /// Most blocks (`parallel`, `repeat`) within each other.
 pub(super) const BLOCKS_MAX: usize = 8;
 
@@ -30,8 +32,12 @@ enum Shape {
     List(Box<Shape>),
     /// A block with these fields.
     Fields(Vec<Field>),
-    /// A block with any keys, and these behind them.
-    Map(Box<Shape>),
+    /// A block with any keys of a format, and these behind them.
+    Map(Option<&'static words::Format>, Box<Shape>),
+    /// A value or a list of values.
+    Constant,
+    /// Whatever JSON can say.
+    Free,
     /// Exactly one of these keys, with its shape: a step.
     OneOf(Vec<(String, Shape)>),
     /// The shape of this name: a step may hold steps.
@@ -50,16 +56,19 @@ struct Field {
 /// The whole language.
 struct Language {
     root: Shape,
+    /// A file that others include.
+    part: Shape,
     named: HashMap<String, Shape>,
 }
 
 fn language() -> &'static Language {
     static LANGUAGE: OnceLock<Language> = OnceLock::new();
     LANGUAGE.get_or_init(|| {
-        let root = schema().to_value();
+        let root = language_schema().to_value();
         let named = root["$defs"].as_object().into_iter().flatten();
         Language {
             root: shape_of(&root),
+            part: shape_of(&part_schema().to_value()),
             named: named.map(|(name, schema)| (name.clone(), shape_of(schema))).collect(),
         }
     })
@@ -86,7 +95,24 @@ pub(super) fn check(document: &Node) -> Vec<Problem> {
     walker.problems
 }
 
+/// Every problem of a part that stands for a named type of the language.
+pub(super) fn check_part(node: &Node, type_name: &str, of: &str) -> Vec<Problem> {
+    let mut walker = Walker { problems: Vec::new(), blocks: 0 };
+    walker.walk(node, &Shape::Named(type_name.to_owned()), of);
+    walker.problems
+}
+
+/// Every problem of a file that others include, apart from its steps, when they are left out.
+pub(super) fn check_part_file(node: &Node) -> Vec<Problem> {
+    let mut walker = Walker { problems: Vec::new(), blocks: 0 };
+    walker.walk(node, &language().part, "an included file");
+    walker.problems
+}
+
 fn shape_of(schema: &Value) -> Shape {
+    if is_free(schema) {
+        return Shape::Free;
+    }
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.strip_prefix("#/$defs/");
         return name.map_or(Shape::Anything, |name| Shape::Named(name.to_owned()));
@@ -109,13 +135,17 @@ fn shape_of(schema: &Value) -> Shape {
     if let Some(words) = schema["enum"].as_array() {
         return Shape::Choice(words.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     }
+    if schema["format"] == CONSTANT {
+        return Shape::Constant;
+    }
     let is = |name: &str| match &schema["type"] {
         Value::String(only) => only == name,
         Value::Array(several) => several.iter().any(|one| one == name),
         _ => false,
     };
     if is("object") && schema["properties"].is_null() && schema["additionalProperties"].is_object() {
-        return Shape::Map(Box::new(shape_of(&schema["additionalProperties"])));
+        let keys = format_of(&schema["propertyNames"]);
+        return Shape::Map(keys, Box::new(shape_of(&schema["additionalProperties"])));
     }
     if is("object") {
         let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -133,10 +163,23 @@ fn shape_of(schema: &Value) -> Shape {
         return Shape::List(Box::new(shape_of(&schema["items"])));
     }
     if is("string") {
-        let format = schema["format"].as_str();
-        return words::FORMATS.iter().find(|known| Some(known.name) == format).map_or(Shape::AnyText, Shape::Formatted);
+        return format_of(schema).map_or(Shape::AnyText, Shape::Formatted);
     }
     Shape::Anything
+}
+
+fn format_of(schema: &Value) -> Option<&'static words::Format> {
+    let format = schema["format"].as_str()?;
+    words::FORMATS.iter().find(|known| known.name == format)
+}
+
+/// Whether a schema says nothing of the value.
+fn is_free(schema: &Value) -> bool {
+    match schema {
+        Value::Bool(all) => *all,
+        Value::Object(words) => words.keys().all(|word| matches!(word.as_str(), "description" | "title" | "default")),
+        _ => false,
+    }
 }
 
 /// Goes through a document and notes what is wrong.
@@ -148,8 +191,13 @@ struct Walker {
 
 impl Walker {
     fn walk(&mut self, node: &Node, shape: &Shape, of: &str) {
+        if matches!(node.value, NodeValue::Hole) || self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
         match shape.resolved() {
             Shape::Anything | Shape::Named(_) => {}
+            Shape::Free => self.walk_free(node, of),
+            Shape::Constant => self.walk_constant(node, of),
             Shape::AnyText => {
                 if node.scalar().is_none() {
                     self.problems
@@ -190,7 +238,7 @@ impl Walker {
                     self.problems.push(Problem::new(node.place, what).expected("`true` or `false`"));
                 }
             }
-            Shape::Map(value) => self.walk_map(node, value, of),
+            Shape::Map(keys, value) => self.walk_map(node, *keys, value, of),
             Shape::List(item) => match &node.value {
                 NodeValue::List(_) if item.is_step() && self.blocks > BLOCKS_MAX => {
                     let expected = format!("at most {BLOCKS_MAX} `parallel` and `repeat` within each other");
@@ -218,19 +266,66 @@ impl Walker {
         }
     }
 
-    fn walk_map(&mut self, node: &Node, value: &Shape, of: &str) {
+    fn walk_map(&mut self, node: &Node, keys: Option<&words::Format>, value: &Shape, of: &str) {
         let NodeValue::Map(pairs) = &node.value else {
             let what = format!("{of} is {}", node.found());
             self.problems.push(Problem::new(node.place, what).expected("a block of `key: value`"));
             return;
         };
+        let mut seen = HashSet::new();
         for (key, node) in pairs {
-            let Some(name) = key.scalar() else {
-                let what = format!("a key of {of} is {}", key.found());
-                self.problems.push(Problem::new(key.place, what).expected("a text"));
+            let Some(name) = self.key(key, of) else { continue };
+            if let Some((format, why)) = keys.and_then(|format| Some((format, (format.refuse)(&name)?))) {
+                self.problems.push(Problem::new(key.place, why).expected(format.expected));
+            }
+            if seen.contains(&name) {
+                self.problems.push(Problem::new(key.place, format!("`{name}` is given twice")));
                 continue;
-            };
+            }
             self.walk(node, value, &format!("`{name}`"));
+            seen.insert(name);
+        }
+    }
+
+    /// A key of a block whose keys are no words of the language.
+    fn key(&mut self, key: &Node, of: &str) -> Option<String> {
+        let name = key.scalar();
+        if name.is_none() && !matches!(key.value, NodeValue::Hole) {
+            let what = format!("a key of {of} is {}", key.found());
+            self.problems.push(Problem::new(key.place, what).expected("a text"));
+        }
+        name
+    }
+
+    fn walk_constant(&mut self, node: &Node, of: &str) {
+        let items = match &node.value {
+            NodeValue::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        for item in items {
+            if item.scalar().is_none() && !matches!(item.value, NodeValue::Hole) {
+                let what = format!("a value of {of} is {}", item.found());
+                self.problems.push(Problem::new(item.place, what).expected("a text, a number, `true` or `false`"));
+            }
+        }
+    }
+
+    /// JSON has no two fields of one name, and no field without one.
+    fn walk_free(&mut self, node: &Node, of: &str) {
+        match &node.value {
+            NodeValue::List(items) => items.iter().for_each(|item| self.walk_free(item, of)),
+            NodeValue::Map(pairs) => {
+                let mut seen = HashSet::new();
+                for (key, value) in pairs {
+                    let Some(name) = self.key(key, of) else { continue };
+                    if seen.contains(&name) {
+                        self.problems.push(Problem::new(key.place, format!("`{name}` is given twice")));
+                    }
+                    seen.insert(name);
+                    self.walk_free(value, of);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -251,6 +346,9 @@ impl Walker {
         // What a misspelled key stands for is not reported as missing as well.
         let mut meant: Vec<String> = Vec::new();
         for (key, value) in pairs {
+            if matches!(key.value, NodeValue::Hole) {
+                continue;
+            }
             let NodeValue::Text(name) = &key.value else {
                 let what = format!("a key of {of} is {}", key.found());
                 self.problems.push(Problem::new(key.place, what).expected(one_of(names())));
@@ -281,14 +379,21 @@ impl Walker {
         let names = || variants.iter().map(|(name, _)| name.as_str());
         let expected = || format!("one step, such as `- send: {{…}}`; the steps are {}", all_of(names()));
         let NodeValue::Map(pairs) = &node.value else {
-            let mut problem = Problem::new(node.place, format!("a step is {}", node.found())).expected(expected());
+            let mut problem = Problem::new(node.place, format!("a step is {}", node.found()));
             if let NodeValue::Text(text) = &node.value {
                 problem = problem.nearest(text, names());
             }
-            self.problems.push(problem);
+            let expected = match &problem.nearest {
+                Some(word) => format!("a block such as `- {word}: …`"),
+                None => expected(),
+            };
+            self.problems.push(problem.expected(expected));
             return;
         };
         for (index, (key, value)) in pairs.iter().enumerate() {
+            if matches!(key.value, NodeValue::Hole) {
+                continue;
+            }
             let name = key.scalar().unwrap_or_default();
             match variants.iter().find(|(variant, _)| *variant == name) {
                 Some((_, shape)) => {
@@ -298,11 +403,15 @@ impl Walker {
                 }
                 // The fields of a step that was not indented far enough; the step itself is reported as empty.
                 None if index > 0 => {}
-                None => self.problems.push(
-                    Problem::new(key.place, format!("there is no step `{name}`"))
-                        .nearest(&name, names())
-                        .expected(one_of(names())),
-                ),
+                None => {
+                    let mut problem =
+                        Problem::new(key.place, format!("there is no step `{name}`")).nearest(&name, names());
+                    // The long list says nothing to somebody who mistyped one word of it.
+                    if problem.nearest.is_none() {
+                        problem = problem.expected(one_of(names()));
+                    }
+                    self.problems.push(problem);
+                }
             }
         }
         if let Some((second, _)) = pairs.get(1) {
@@ -343,9 +452,11 @@ mod tests {
     fn has_anything(shape: &Shape) -> bool {
         match shape {
             Shape::Anything => true,
-            Shape::AnyText | Shape::Formatted(_) | Shape::Choice(_) | Shape::Truth => false,
+            Shape::AnyText | Shape::Formatted(_) | Shape::Choice(_) | Shape::Truth | Shape::Constant | Shape::Free => {
+                false
+            }
             Shape::Named(name) => !language().named.contains_key(name),
-            Shape::List(item) | Shape::Map(item) => has_anything(item),
+            Shape::List(item) | Shape::Map(_, item) => has_anything(item),
             Shape::Fields(fields) => fields.iter().any(|field| has_anything(&field.shape)),
             Shape::OneOf(variants) => variants.iter().any(|(_, shape)| has_anything(shape)),
         }
@@ -353,10 +464,10 @@ mod tests {
 
     #[test]
     fn every_form_of_the_schema_is_understood() {
-        let Language { root, named } = language();
+        let Language { root, part, named } = language();
         assert!(matches!(root, Shape::Fields(_)), "{root:?}");
         assert!(named.contains_key("Step"));
-        for shape in std::iter::once(root).chain(named.values()) {
+        for shape in [root, part].into_iter().chain(named.values()) {
             assert!(!has_anything(shape), "{shape:#?}");
         }
     }

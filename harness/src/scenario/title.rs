@@ -4,7 +4,7 @@ use ackscope_protocol::wire::DeleteMode;
 
 use super::fault::heal_title;
 use super::file::words::{Code, Name, User};
-use super::file::{At, OfConversation, Reactions, Step};
+use super::file::{At, Bounds, OfConversation, Reactions, Step};
 use super::period::short;
 use crate::history::excerpt;
 
@@ -154,7 +154,11 @@ pub(super) fn title(step: &Step) -> String {
         }
         Step::ExpectCached(expect) => {
             let is = if expect.present { "is" } else { "is not" };
-            format!("{} {is} in the cache", expect.conversation.as_str())
+            let ttl = expect.ttl.as_ref().map_or_else(String::new, |ttl| {
+                let (least, most) = (ttl.at_least.as_ref(), ttl.at_most.as_ref());
+                format!(" for {} more", said_bounds(least.map(|at| short(at.0)), most.map(|at| short(at.0))))
+            });
+            format!("{} {is} in the cache{ttl}", expect.conversation.as_str())
         }
         Step::ExpectLog(expect) => {
             let of = expect.message.as_ref().or(expect.conversation.as_ref());
@@ -167,7 +171,51 @@ pub(super) fn title(step: &Step) -> String {
             format!("{} lists side by side, {} in all", branches.value.len(), counted(steps, "step"))
         }
         Step::Repeat(repeat) => {
-            format!("{} of {}", counted(repeat.times.0.into(), "round"), counted(count_of(&repeat.steps), "step"))
+            let of = repeat.rounds().next().map_or(0, count_of);
+            format!("{} of {}", counted(repeat.times.0.into(), "round"), counted(of, "step"))
+        }
+        Step::For(each) => format!("{} for each {}", counted(count_of(&each.steps), "step"), each.each.as_str()),
+        Step::Include(file) => format!("the steps of {}", file.as_str()),
+        Step::ExpectBreaker(expect) => {
+            format!("the circuit of {} is {}{}", expect.of.word(), expect.state.word(), within(expect.within.as_ref()))
+        }
+        Step::Connect(connect) => {
+            format!("{} connects a further device, {}", connect.user.as_str(), connect.device.as_str())
+        }
+        Step::ReadSlowly(slow) => {
+            let pace = slow
+                .every
+                .as_ref()
+                .map_or_else(|| "nothing".to_owned(), |every| format!("one packet every {}", short(every.0)));
+            let lasts = slow.lasts.as_ref().map_or_else(String::new, |lasts| format!(" for {}", short(lasts.0)));
+            format!("{} reads {pace}{lasts}", slow.user.as_str())
+        }
+        Step::ReadOn(user) => format!("{} reads on", user.as_str()),
+        Step::Flood(flood) => {
+            let wanted = [
+                ("delivered", &flood.delivered),
+                ("rate_limited", &flood.rate_limited),
+                ("overloaded", &flood.overloaded),
+            ];
+            let wanted = wanted.map(|(name, bounds)| bounds.as_ref().map(|at| format!("{name} {}", bounds_of(at))));
+            let count = counted(flood.count.0.into(), "message");
+            format!("{} floods {} with {count}{}", flood.user.as_str(), flood.to.as_str(), list(wanted))
+        }
+        Step::Request(request) => {
+            let padding = request
+                .padding
+                .as_ref()
+                .map_or_else(String::new, |padding| format!(" with {} bytes of padding", padding.0));
+            let (who, event) = (request.user.as_str(), request.event.as_str());
+            format!("{who} sends {} as it is{padding}{}", excerpt(event, TEXT_MAX), refused(request.refused.as_ref()))
+        }
+        Step::Frame(frame) => {
+            let what = match (&frame.text, &frame.bytes) {
+                (Some(text), _) => format!("the frame {}", quoted(text)),
+                (None, bytes) => format!("a binary frame of {} bytes", bytes.as_ref().map_or(0, |bytes| bytes.value.0)),
+            };
+            let then = if frame.then.0 { "and is disconnected" } else { "and stays connected" };
+            format!("{} sends {what} {then}", frame.user.as_str())
         }
         Step::Drop(user) => format!("{} loses the connection", user.as_str()),
         Step::Reconnect(user) => format!("{} comes back and takes what was missed", user.as_str()),
@@ -209,6 +257,22 @@ fn said_reactions(reactions: &Reactions) -> String {
 fn list<const N: usize>(parts: [Option<String>; N]) -> String {
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
+}
+
+/// How many of something, for a sentence.
+pub(super) fn bounds_of(bounds: &Bounds) -> String {
+    let said = |at: &Option<At<super::file::words::Count>>| at.as_ref().map(|at| at.value.0.to_string());
+    said_bounds(said(&bounds.at_least), said(&bounds.at_most))
+}
+
+/// `at least 3`, `at most 7`, `3 to 7`.
+pub(super) fn said_bounds(least: Option<String>, most: Option<String>) -> String {
+    match (least, most) {
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        (Some(least), None) => format!("at least {least}"),
+        (None, Some(most)) => format!("at most {most}"),
+        (None, None) => "any".to_owned(),
+    }
 }
 
 fn counted(count: u64, word: &str) -> String {

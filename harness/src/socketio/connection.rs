@@ -356,6 +356,11 @@ impl Connection {
         self.pace.send_replace(pace);
     }
 
+    /// How fast this connection reads.
+    pub fn pace(&self) -> Pace {
+        *self.pace.borrow()
+    }
+
     /// Leaves the namespace, closes the WebSocket and waits until that is done.
     pub async fn close(&self) {
         self.goodbye.cancel();
@@ -573,7 +578,16 @@ impl Task {
             if slow || pace.has_changed().unwrap_or(false) {
                 slow = wait_for_turn(&mut pace).await;
             }
-            let text = match stream.next().await {
+            let next = tokio::select! {
+                biased;
+                // A pace that changes while nothing comes holds for what comes next.
+                () = changed(&mut pace) => {
+                    slow = wait_for_turn(&mut pace).await;
+                    continue;
+                }
+                next = stream.next() => next,
+            };
+            let text = match next {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Binary(bytes))) => {
                     self.handler.on_malformed(Instant::now(), &Malformed::Binary(bytes.len()));
@@ -619,6 +633,13 @@ impl Task {
                 Err(problem) => self.handler.on_malformed(at, &problem),
             }
         }
+    }
+}
+
+/// Waits until the pace changes; for ever when nobody can change it any more.
+async fn changed(pace: &mut watch::Receiver<Pace>) {
+    if pace.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

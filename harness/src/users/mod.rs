@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ackscope_protocol::error::{ErrorCode, WireError};
-use ackscope_protocol::text::Cursor;
+use ackscope_protocol::text::{Cursor, MessageText};
 use ackscope_protocol::trace::{ConnectionState, Happening};
 use ackscope_protocol::wire::{self, Answer, Conversation, Message, Request, SendMessage, Sent, ServerEvent};
 use ackscope_protocol::{ConversationId, MessageId, TempId, UserId};
@@ -42,8 +42,10 @@ const QUOTE_MAX_CHARS: usize = 200;
 /// How a simulated user connects.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Who it is.
+    /// Its name in the run.
     pub user: UserId,
+    /// Who it is on the wire: somebody else for a further device of a person.
+    pub person: UserId,
     /// The token that says so.
     pub token: String,
     /// Where the chat service listens, such as `http://127.0.0.1:41234`.
@@ -59,7 +61,9 @@ pub struct ConnectOptions {
 impl ConnectOptions {
     /// The usual limits.
     pub fn new(user: UserId, token: String, chat_url: String, recorder: Recorder) -> Self {
-        Self { user, token, chat_url, recorder, answer_limit: ANSWER_LIMIT, transport: ConnectionOptions::default() }
+        let person = user.clone();
+        let transport = ConnectionOptions::default();
+        Self { user, person, token, chat_url, recorder, answer_limit: ANSWER_LIMIT, transport }
     }
 }
 
@@ -290,11 +294,15 @@ impl SimulatedUser {
             let shared = Arc::new(Shared {
                 user: options.user.clone(),
                 recorder: options.recorder.clone(),
-                view: Mutex::new(UserView::new(options.user.clone())),
+                view: Mutex::new(UserView::new(options.person.clone())),
                 state: Mutex::new(ConnectionState::Disconnected { reason: "not connected yet".to_owned() }),
                 callbacks: Mutex::default(),
                 news: watch::Sender::new(0),
             });
+            if options.person != options.user {
+                let (user, of) = (options.user.clone(), options.person.clone());
+                options.recorder.record(Happening::Device { user, of });
+            }
             let token = Mutex::new(options.token.clone());
             let cursor = tokio::sync::Mutex::default();
             let connection = Mutex::default();
@@ -304,9 +312,14 @@ impl SimulatedUser {
         })
     }
 
-    /// Who it is.
+    /// Its name in the run.
     pub fn user_id(&self) -> &UserId {
         &self.options.user
+    }
+
+    /// Who it is on the wire: somebody else for a further device of a person.
+    pub fn person(&self) -> &UserId {
+        &self.options.person
     }
 
     /// Figures.
@@ -342,10 +355,22 @@ impl SimulatedUser {
         Ok(outcome)
     }
 
-    /// Sends anything under any name and waits for the answer, as it comes.
+    /// Sends anything under any name and waits for the answer, as it comes. What can be told as a send is recorded as one,
+    /// because the service tells of it by its name too.
     pub fn request_raw<'a>(&'a self, event: &'a str, payload: Value) -> BoxFuture<'a, Result<Value, UserError>> {
         Box::pin(async move {
+            self.connection()?;
+            let send = raw_send(event, &payload);
+            if let Some(send) = &send {
+                self.note_send(send, Instant::now());
+            }
             let answer = self.ask(event, &payload).await?;
+            if let (Some(send), Ok(answer)) = (&send, serde_json::from_str::<Answer<Sent>>(answer.get())) {
+                let key = (send.conversation_id, send.temp_id.clone());
+                let answer = SendAnswer { at: Instant::now(), outcome: answer.into() };
+                self.shared.view.lock().add_answer(&key, answer);
+                self.shared.changed();
+            }
             let value: Value =
                 serde_json::from_str(answer.get()).map_err(|error| self.unreadable(event, &error.to_string()))?;
             let error = value.get("error").and_then(|error| WireError::deserialize(error).ok());
@@ -359,24 +384,12 @@ impl SimulatedUser {
     /// events, the callback's answer goes to [`UserView::send_answers`]. The same `temp_id` again is a retry.
     pub async fn send(&self, message: SendMessage) -> Result<SentHandle, UserError> {
         let connection = self.connection()?;
-        let message_id = MessageId::derive(self.user_id(), message.conversation_id, &message.temp_id);
+        let message_id = MessageId::derive(self.person(), message.conversation_id, &message.temp_id);
         let mut handle = None;
         let on_id = |id| {
             let at = Instant::now();
-            let attempt = self.shared.view.lock().add_attempt(&message);
+            let attempt = self.note_send(&message, at);
             handle = Some(SentHandle { message_id, temp_id: message.temp_id.clone(), attempt, at });
-            self.shared.recorder.record_at(
-                at,
-                Happening::Sent {
-                    user: self.user_id().clone(),
-                    message_id,
-                    conversation_id: message.conversation_id,
-                    temp_id: message.temp_id.clone(),
-                    text: message.text.as_deref().map(str::to_owned),
-                    reply_to: message.reply_to,
-                    attempt,
-                },
-            );
             let mut callbacks = self.shared.callbacks.lock();
             if callbacks.len() < CALLBACKS_MAX {
                 callbacks.insert(id, (message.conversation_id, message.temp_id.clone()));
@@ -387,6 +400,24 @@ impl SimulatedUser {
             .await
             .map_err(|error| UserError::emit(self.user_id(), error))?;
         handle.ok_or_else(|| UserError::NotConnected(self.user_id().clone()))
+    }
+
+    /// Notes and records a send; gives the number of the attempt.
+    fn note_send(&self, message: &SendMessage, at: Instant) -> u32 {
+        let attempt = self.shared.view.lock().add_attempt(message);
+        self.shared.recorder.record_at(
+            at,
+            Happening::Sent {
+                user: self.user_id().clone(),
+                message_id: MessageId::derive(self.person(), message.conversation_id, &message.temp_id),
+                conversation_id: message.conversation_id,
+                temp_id: message.temp_id.clone(),
+                text: message.text.as_deref().map(str::to_owned),
+                reply_to: message.reply_to,
+                attempt,
+            },
+        );
+        attempt
     }
 
     /// Emits anything under any name and asks for no answer.
@@ -427,6 +458,20 @@ impl SimulatedUser {
     pub fn set_pace(&self, pace: Pace) -> Result<(), UserError> {
         self.connection()?.set_pace(pace);
         Ok(())
+    }
+
+    /// Whether it reads nothing at the moment.
+    pub fn is_paused(&self) -> bool {
+        self.connection
+            .lock()
+            .as_ref()
+            .is_some_and(|connection| connection.is_up() && connection.pace() == Pace::Paused)
+    }
+
+    /// Waits until the connection has ended and gives the reason; at once when there is none.
+    pub async fn ended(&self) -> Option<DisconnectReason> {
+        let connection = self.connection.lock().clone()?;
+        Some(connection.ended().await)
     }
 
     /// Drops the TCP connection without a goodbye. Nothing happens when it is down already.
@@ -632,6 +677,22 @@ struct SyncPage {
     events: Vec<Box<RawValue>>,
     cursor: Cursor,
     more: bool,
+}
+
+/// What a payload asks to send, as far as it can be read: the service tells of a message by its name, whatever else is
+/// wrong with it.
+fn raw_send(event: &str, payload: &Value) -> Option<SendMessage> {
+    if event != SendMessage::EVENT && Some(event) != SendMessage::OLDER_NAME {
+        return None;
+    }
+    let text = |field: &str| payload.get(field)?.as_str();
+    Some(SendMessage {
+        conversation_id: text("conversation_id")?.parse().ok()?,
+        temp_id: text("temp_id")?.parse().ok()?,
+        text: text("text").and_then(|text| MessageText::new(text).ok()),
+        media: Vec::new(),
+        reply_to: None,
+    })
 }
 
 /// The refusal in a connection's failure, if the service refused it with a code.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ackscope_protocol::{ConversationId, Timestamp};
 use async_trait::async_trait;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
-use super::{CacheError, CacheStats, ConversationCache, FillTicket, Lookup, TTL_MS};
+use super::{CacheError, CacheStats, ConversationCache, FillTicket, Lookup, remaining};
 use crate::clock::Clock;
 use crate::planted::{self, Bug};
 use crate::repositories::StoredConversation;
@@ -60,19 +61,22 @@ impl EmbeddedCache {
 #[async_trait]
 impl ConversationCache for EmbeddedCache {
     async fn get(&self, conversation_id: ConversationId) -> Result<Lookup, CacheError> {
-        if let Some(entry) = self.entries.get(&conversation_id) {
-            let age_ms = self.clock.now().millis_since(entry.filled_at);
-            // An entry from the future tells that the machine's clock was set back: how old it is is not known.
-            if (0..TTL_MS).contains(&age_ms) {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                return Ok(Lookup::Hit(entry.conversation));
-            }
+        if let Some(entry) = self.entries.get(&conversation_id)
+            && remaining(self.clock.now(), entry.filled_at).is_some()
+        {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(Lookup::Hit(entry.conversation));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         // Taken after the lookup and before the store is read: an invalidation before this moment comes from a
         // change that this reader's look into the store will see.
         let generation = *self.generation(conversation_id).lock();
         Ok(Lookup::Miss(FillTicket { conversation_id, generation }))
+    }
+
+    async fn remaining(&self, conversation_id: ConversationId) -> Result<Option<Duration>, CacheError> {
+        let entry = self.entries.get(&conversation_id);
+        Ok(entry.and_then(|entry| remaining(self.clock.now(), entry.filled_at)))
     }
 
     async fn fill(&self, ticket: FillTicket, conversation: Arc<StoredConversation>) -> Result<bool, CacheError> {

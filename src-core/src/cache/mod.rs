@@ -9,14 +9,23 @@ pub mod embedded;
 pub mod redis;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ackscope_protocol::ConversationId;
+use ackscope_protocol::{ConversationId, Timestamp};
 use async_trait::async_trait;
 
 use crate::repositories::StoredConversation;
 
 /// Lifetime of an entry in milliseconds of business time (S1.2).
 pub const TTL_MS: i64 = 60 * 60 * 1_000;
+
+/// What is left of an entry's lifetime. One from the future tells that a clock was set back: how old it is is not known,
+/// so nothing is left of it.
+fn remaining(now: Timestamp, filled_at: Timestamp) -> Option<Duration> {
+    let age_ms = now.millis_since(filled_at);
+    let left_ms = (0..TTL_MS).contains(&age_ms).then_some(TTL_MS - age_ms)?;
+    u64::try_from(left_ms).ok().map(Duration::from_millis)
+}
 
 /// What a lookup came to.
 #[derive(Clone, Debug)]
@@ -57,6 +66,9 @@ pub struct CacheStats {
 pub trait ConversationCache: Send + Sync + 'static {
     /// Looks an entry up. An entry older than [`TTL_MS`] is a miss.
     async fn get(&self, conversation_id: ConversationId) -> Result<Lookup, CacheError>;
+
+    /// For how much longer of business time an entry is valid; nothing when there is none. Counts as no lookup.
+    async fn remaining(&self, conversation_id: ConversationId) -> Result<Option<Duration>, CacheError>;
 
     /// Fills an entry; false when the ticket was void, and then nothing was changed.
     async fn fill(&self, ticket: FillTicket, conversation: Arc<StoredConversation>) -> Result<bool, CacheError>;

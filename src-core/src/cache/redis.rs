@@ -21,7 +21,7 @@ use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo as _, R
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CacheError, CacheStats, ConversationCache, FillTicket, Lookup, TTL_MS};
+use super::{CacheError, CacheStats, ConversationCache, FillTicket, Lookup, TTL_MS, remaining};
 use crate::clock::Clock;
 use crate::repositories::StoredConversation;
 
@@ -354,8 +354,8 @@ impl Shared {
         }
     }
 
-    /// The entry, if one is there that reads and is not too old.
-    fn valid(&self, json: Option<Vec<u8>>) -> Option<Arc<StoredConversation>> {
+    /// The entry, if one is there that reads and is not too old, and what is left of its lifetime.
+    fn valid(&self, json: Option<Vec<u8>>) -> Option<(Arc<StoredConversation>, Duration)> {
         let json = json?;
         let entry: Entry<StoredConversation> = match serde_json::from_slice(&json) {
             Ok(entry) => entry,
@@ -364,9 +364,8 @@ impl Shared {
                 return None;
             }
         };
-        let age_ms = self.clock.now().millis_since(entry.filled_at);
-        // An entry from the future tells that a clock was set back: how old it is is not known.
-        (0..TTL_MS).contains(&age_ms).then(|| Arc::new(entry.conversation))
+        let left = remaining(self.clock.now(), entry.filled_at)?;
+        Some((Arc::new(entry.conversation), left))
     }
 
     /// The entry's generation, which is made when there is none.
@@ -399,7 +398,7 @@ impl ConversationCache for RedisCache {
             let mut both = redis::cmd("MGET");
             both.arg(shared.entry_key(conversation_id)).arg(shared.generation_key(conversation_id));
             let (entry, generation): (Option<Vec<u8>>, Option<u64>) = both.query_async(&mut connection).await?;
-            if let Some(conversation) = shared.valid(entry) {
+            if let Some((conversation, _)) = shared.valid(entry) {
                 return Ok(Lookup::Hit(conversation));
             }
             // Known before the store is read: an invalidation before this moment comes from a change that this
@@ -414,6 +413,18 @@ impl ConversationCache for RedisCache {
         let counter = if matches!(found, Lookup::Hit(_)) { &shared.hits } else { &shared.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         Ok(found)
+    }
+
+    async fn remaining(&self, conversation_id: ConversationId) -> Result<Option<Duration>, CacheError> {
+        let shared = &self.shared;
+        let lookup = async {
+            let mut connection = shared.connection.clone();
+            let mut get = redis::cmd("GET");
+            get.arg(shared.entry_key(conversation_id));
+            let entry: Option<Vec<u8>> = get.query_async(&mut connection).await?;
+            Ok(shared.valid(entry).map(|(_, left)| left))
+        };
+        shared.ask(lookup).await
     }
 
     async fn fill(&self, ticket: FillTicket, conversation: Arc<StoredConversation>) -> Result<bool, CacheError> {

@@ -133,6 +133,28 @@ pub async fn an_entry_lives_an_hour_of_business_time(place: impl CachePlace) {
     assert_eq!(hit(&*cache, id(1)).await.map(|found| found.version), Some(2));
 }
 
+/// What is left of an entry's hour is told, by the business clock, and telling it is no lookup.
+pub async fn what_is_left_of_an_entry_is_told(place: impl CachePlace) {
+    let clock = Clock::default();
+    let cache = place.open(clock.clone()).await;
+    let left = async || cache.remaining(id(1)).await.expect("the cache answers");
+    assert_eq!(left().await, None, "there is no entry");
+    fill(&*cache, id(1), 1).await;
+    let full = left().await.expect("there is an entry");
+    assert!(full <= Duration::from_hours(1) && full > Duration::from_mins(59), "{full:?}");
+    clock.advance_ms(40 * 60 * 1_000);
+    let less = left().await.expect("it is still valid");
+    assert!(less <= Duration::from_mins(20) && less > Duration::from_mins(19), "{less:?}");
+    let before = cache.stats();
+    left().await;
+    assert_eq!(cache.stats(), before, "it is no lookup");
+    clock.advance_ms(20 * 60 * 1_000);
+    assert_eq!(left().await, None, "an entry of an hour ago is none");
+    fill(&*cache, id(1), 2).await;
+    cache.invalidate(id(1)).await.expect("the cache answers");
+    assert_eq!(left().await, None, "an invalidated entry is none");
+}
+
 /// Hits and misses are counted.
 pub async fn hits_and_misses_are_counted(place: impl CachePlace) {
     let cache = place.open(Clock::default()).await;
@@ -275,6 +297,7 @@ macro_rules! cache_contract {
                 a_second_fill_is_as_good,
                 invalidating_nothing_is_fine,
                 an_entry_lives_an_hour_of_business_time,
+                what_is_left_of_an_entry_is_told,
                 hits_and_misses_are_counted,
                 no_stale_entry_outlives_its_invalidation,
             ]

@@ -248,6 +248,7 @@ impl Run {
                 }
             }
             Happening::Mark { text } => self.last_mark = Some(text),
+            Happening::Device { .. } => {}
             Happening::Gap { missed } => self.counts.gap_events = self.counts.gap_events.saturating_add(missed),
             Happening::Health { name, value } => {
                 if self.health.len() < FIGURES_MAX || self.health.contains_key(&name) {

@@ -215,7 +215,7 @@ fn ending(reports: &[PhaseReport], found: &[Difference], paint: Paint) -> String
                         "  {name}, {}: {} {} is {word}: {} ms, without a fault {} and {} ms{}\n",
                         line.phase,
                         line.measure.as_str(),
-                        line.percentile.as_str(),
+                        line.percentile.name(),
                         millis(line.value_us),
                         millis(line.baselines_us.0),
                         millis(line.baselines_us.1),

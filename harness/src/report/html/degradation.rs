@@ -47,7 +47,7 @@ pub(super) fn ledger(page: &mut Markup, run: &Run<'_>) {
             page.raw("<dt>Broken</dt><dd>and ").text(&grouped(&more)).raw(" times more</dd>");
         }
         page.raw("</dl></th><td class=\"num\">").text(&grouped(&row.sends)).raw("</td>");
-        let with_it = [Percentile::P50, Percentile::P99, Percentile::Max].map(|at| row.delivered.at(at));
+        let with_it = [Percentile::P50, Percentile::P99, Percentile::MAX].map(|at| row.delivered.at(at));
         let rest =
             [row.delivered_without.at(Percentile::P99), row.recovery.first_delivered_us, row.recovery.caught_up_us];
         for us in with_it.into_iter().chain(rest) {

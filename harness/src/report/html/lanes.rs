@@ -505,6 +505,7 @@ fn across(report: &RunReport, end_us: u64) -> (Vec<Across>, Vec<FaultBand>) {
             Happening::Sent { .. }
             | Happening::Saw { .. }
             | Happening::Answered { .. }
+            | Happening::Device { .. }
             | Happening::Stage { .. }
             | Happening::Health { .. } => continue,
         };

@@ -173,23 +173,27 @@ fn lane_link(page: &mut Markup, run: &Run<'_>, message_id: MessageId, name: &str
 /// Latencies against the budgets: a row for each measure, a column for each percentile.
 pub(super) fn latencies(page: &mut Markup, run: &Run<'_>) {
     page.raw("<section><h3>Latencies and budgets</h3>\n");
-    let rows: Vec<_> = Measure::ALL.into_iter().filter(|measure| has_row(run.report, *measure)).collect();
+    let rows: Vec<_> =
+        Measure::rows(&run.report.budgets).into_iter().filter(|measure| has_row(run.report, *measure)).collect();
     if rows.is_empty() {
         page.raw("<p>Nothing was measured, and there are no budgets.</p></section>\n");
         return;
     }
     page.raw("<table class=\"latencies\"><thead><tr><th scope=\"col\">From the send to</th>");
     page.raw("<th scope=\"col\" class=\"num\">Count</th>");
-    let percentiles = [Percentile::P50, Percentile::P90, Percentile::P99, Percentile::P99_9, Percentile::Max];
-    for percentile in percentiles {
-        page.raw("<th scope=\"col\" class=\"num\">").text(percentile.as_str()).raw("</th>");
+    let mut percentiles = vec![Percentile::P50, Percentile::P90, Percentile::P99, Percentile::P99_9, Percentile::MAX];
+    percentiles.extend(run.report.budgets.iter().map(|budget| budget.percentile));
+    percentiles.sort_unstable();
+    percentiles.dedup();
+    for percentile in &percentiles {
+        page.raw("<th scope=\"col\" class=\"num\">").text(&percentile.name()).raw("</th>");
     }
     page.raw("</tr></thead><tbody>\n");
     for measure in rows {
         let distribution = run.report.latencies.get(measure);
         page.raw("<tr><th scope=\"row\">").text(measure.as_str()).raw("</th><td class=\"num\">");
         page.text(&grouped(&distribution.count())).raw("</td>");
-        for percentile in percentiles {
+        for percentile in percentiles.iter().copied() {
             let value = distribution.at(percentile).map_or_else(|| "–".to_owned(), micros);
             page.raw("<td class=\"num\">").text(&value);
             let mut budgets = run.report.budgets.iter();

@@ -5,8 +5,11 @@ use ackscope_protocol::text::Emoji;
 use ackscope_protocol::wire::{AckState, ConversationKind};
 
 use super::super::file::words::User;
-use super::super::file::{At, ExpectMessage, ExpectStored, Forward, OfConversation, Reactions, Send, Step};
+use super::super::file::{
+    At, Connect, ExpectMessage, ExpectStored, Flood, Forward, Frame, OfConversation, RawRequest, Reactions, Send, Step,
+};
 use super::super::problem::Problem;
+use super::super::run::ids_in;
 use super::{Checker, KnownMessage};
 use crate::scenario::tree::Place;
 
@@ -16,8 +19,8 @@ impl<'f> Checker<'f> {
             Step::Create(create) => {
                 self.acts(&create.user);
                 for user in &create.with {
-                    self.known_user(user);
-                    if user.value == create.user.value {
+                    self.known_person(user);
+                    if user.as_str() == self.person(&create.user) {
                         let what = format!("`{}` creates the conversation and is in it anyway", user.as_str());
                         self.problem(user.place, what);
                     }
@@ -46,7 +49,7 @@ impl<'f> Checker<'f> {
             Step::Forward(forward) => self.forward(forward, step.place),
             Step::AddParticipant(add) => {
                 self.in_conversation(&add.user, &add.conversation, add.refused.is_some());
-                self.known_user(&add.who);
+                self.known_person(&add.who);
                 if add.refused.is_none()
                     && let Some(known) = self.known.conversations.get_mut(add.conversation.as_str())
                     && !known.participants.contains(&add.who.as_str())
@@ -56,7 +59,7 @@ impl<'f> Checker<'f> {
             }
             Step::RemoveParticipant(remove) => {
                 self.in_conversation(&remove.user, &remove.conversation, remove.refused.is_some());
-                if self.known_user(&remove.who) && remove.refused.is_none() {
+                if self.known_person(&remove.who) && remove.refused.is_none() {
                     self.goes(&remove.who, remove.conversation.as_str());
                 }
             }
@@ -76,7 +79,7 @@ impl<'f> Checker<'f> {
             }
             Step::Upload(upload) => {
                 self.acts(&upload.user);
-                self.new_upload(&upload.id, upload.user.as_str());
+                self.new_upload(&upload.id, self.person(&upload.user));
             }
             Step::Wait(wait) => {
                 self.known_user(&wait.user);
@@ -127,7 +130,7 @@ impl<'f> Checker<'f> {
                 self.viewers(&expect.users, step.place);
                 self.known_conversation(&expect.conversation);
                 for user in expect.participants.iter().flatten().chain(&expect.owner) {
-                    self.known_user(user);
+                    self.known_person(user);
                 }
                 let participants = expect.participants.iter().flatten();
                 self.no_duplicates(participants.map(|user| (user.as_str(), user.place)), "`participants`");
@@ -176,7 +179,19 @@ impl<'f> Checker<'f> {
                 }
             }
             Step::ExpectStored(expect) => self.expect_stored(expect, step.place),
-            Step::ExpectCached(expect) => self.known_conversation(&expect.conversation),
+            Step::ExpectCached(expect) => {
+                self.known_conversation(&expect.conversation);
+                let Some(ttl) = &expect.ttl else { return };
+                if !expect.present {
+                    self.problem(ttl.place, "an entry that is not there has no `ttl`");
+                }
+                self.bounds(
+                    ttl.place,
+                    "ttl",
+                    ttl.at_least.as_ref().map(|at| at.0),
+                    ttl.at_most.as_ref().map(|at| at.0),
+                );
+            }
             Step::ExpectLog(expect) => {
                 self.one_of(
                     step.place,
@@ -191,13 +206,24 @@ impl<'f> Checker<'f> {
             }
             Step::Drop(user) => {
                 self.acts(user);
-                self.known.dropped.insert(user.as_str(), user.place.line);
+                self.known.dropped.insert(user.as_str(), user.place);
             }
             Step::Reconnect(user) => {
                 if self.known_user(user) && self.known.dropped.remove(user.as_str()).is_none() {
                     self.problem(user.place, format!("`{}` is connected here", user.as_str()));
                 }
             }
+            Step::Connect(connect) => self.connect(connect),
+            Step::ReadSlowly(slow) => {
+                self.acts(&slow.user);
+                for period in [&slow.every, &slow.lasts].into_iter().flatten().filter(|period| period.0.is_zero()) {
+                    self.problem(period.place, "this is no time at all");
+                }
+            }
+            Step::ReadOn(user) => self.acts(user),
+            Step::Flood(flood) => self.flood(flood),
+            Step::Request(request) => self.request(request),
+            Step::Frame(frame) => self.frame(frame, step.place),
             Step::Fault(fault) => self.problems.extend(fault.problems()),
             Step::Advance(by) => {
                 if by.0.is_zero() {
@@ -205,7 +231,14 @@ impl<'f> Checker<'f> {
                 }
             }
             // The steps of blocks are checked one by one.
-            Step::Parallel(_) | Step::Repeat(_) | Step::ExpectDeadLetters(_) | Step::Heal(_) | Step::Mark(_) => {}
+            Step::Parallel(_)
+            | Step::Repeat(_)
+            | Step::For(_)
+            | Step::Include(_)
+            | Step::ExpectDeadLetters(_)
+            | Step::ExpectBreaker(_)
+            | Step::Heal(_)
+            | Step::Mark(_) => {}
         }
     }
 
@@ -224,7 +257,7 @@ impl<'f> Checker<'f> {
                 .media
                 .iter()
                 .filter_map(|name| Some((name, *self.known.media.get(name.as_str())?)))
-                .filter(|(_, owner)| *owner != send.user.as_str())
+                .filter(|(_, owner)| *owner != self.person(&send.user))
                 .collect();
             for (name, owner) in others {
                 let what = format!("`{}` was uploaded by `{owner}`", name.as_str());
@@ -242,6 +275,88 @@ impl<'f> Checker<'f> {
                 is_copy: false,
             };
             self.new_message(id, known);
+        }
+    }
+
+    fn connect(&mut self, connect: &'f Connect) {
+        let is_known = self.known_person(&connect.user);
+        let device = &connect.device;
+        let others = self.known.devices.get(device.as_str()).is_some_and(|of| *of != connect.user.as_str());
+        if self.is_person(device) || others {
+            let problem = Problem::new(device.place, format!("`{}` is somebody already", device.as_str()));
+            self.problems
+                .push(problem.expected(format!("a name of its own, such as `{}.phone`", connect.user.as_str())));
+        } else if is_known {
+            self.known.devices.insert(device.as_str(), connect.user.as_str());
+            self.known.dropped.remove(device.as_str());
+        }
+    }
+
+    fn flood(&mut self, flood: &'f Flood) {
+        self.acts(&flood.user);
+        self.known_conversation(&flood.to);
+        let outside = [ErrorCode::NotFound, ErrorCode::NotParticipant];
+        let may_be_outside = flood.may_be_refused.iter().any(|code| outside.contains(&code.0));
+        self.participates(&flood.user, flood.to.as_str(), may_be_outside);
+        let all =
+            [("delivered", &flood.delivered), ("rate_limited", &flood.rate_limited), ("overloaded", &flood.overloaded)];
+        for (name, bounds) in all {
+            let Some(bounds) = bounds else { continue };
+            let (least, most) =
+                (bounds.at_least.as_ref().map(|at| at.value.0), bounds.at_most.as_ref().map(|at| at.value.0));
+            self.bounds(bounds.place, name, least, most);
+        }
+    }
+
+    /// Two limits of one figure.
+    fn bounds<T: PartialOrd>(&mut self, place: Place, name: &str, least: Option<T>, most: Option<T>) {
+        match (least, most) {
+            (None, None) => {
+                let problem = Problem::new(place, format!("`{name}` limits nothing"));
+                self.problems.push(problem.expected("`at_least`, `at_most` or both"));
+            }
+            (Some(least), Some(most)) if least > most => {
+                self.problem(place, format!("`{name}` cannot be at least that and at most this"));
+            }
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, request: &'f RawRequest) {
+        self.acts(&request.user);
+        if let Some(says) = request.says.as_ref().filter(|_| request.refused.is_none()) {
+            self.problems.push(
+                Problem::new(says.place, "only a refusal has a sentence").expected("`refused` where there is `says`"),
+            );
+        }
+        if let Some(padding) = request.padding.as_ref().filter(|_| !request.payload.0.is_object()) {
+            self.problems.push(Problem::new(padding.place, "only a block can have one more field"));
+        }
+        let place = request.payload.place;
+        for (kind, name) in ids_in(&request.payload.0) {
+            let Ok(name) = name.parse().map(|value| At { value, place }) else {
+                self.problem(place, format!("`$({kind}:{name})` names no {kind}"));
+                continue;
+            };
+            match kind.as_str() {
+                "conversation" => self.known_conversation(&name),
+                "message" => self.known_message(&name, None),
+                _ => self.known_upload(&name),
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: &'f Frame, place: Place) {
+        self.acts(&frame.user);
+        self.one_of(place, &[("text", frame.text.is_some()), ("bytes", frame.bytes.is_some())]);
+        if let Some(reason) = frame.reason.as_ref().filter(|_| !frame.then.0) {
+            self.problems.push(
+                Problem::new(reason.place, "a connection that stays has no reason to close")
+                    .expected("`then: closed` where there is a `reason`"),
+            );
+        }
+        if frame.then.0 {
+            self.known.dropped.insert(frame.user.as_str(), frame.user.place);
         }
     }
 
@@ -355,7 +470,7 @@ impl<'f> Checker<'f> {
                     .push(Problem::new(reactions.place, format!("`{emoji}` is not one emoji")).expected("one emoji"));
             }
             for user in users {
-                self.known_user(user);
+                self.known_person(user);
             }
             self.no_duplicates(users.iter().map(|user| (user.as_str(), user.place)), "this list");
         }
@@ -395,9 +510,10 @@ impl<'f> Checker<'f> {
 
     /// Somebody is not in a conversation any more.
     fn goes(&mut self, user: &'f At<User>, conversation: &str) {
+        let person = self.person(user);
         if let Some(known) = self.known.conversations.get_mut(conversation) {
-            known.participants.retain(|participant| *participant != user.as_str());
-            known.former.push(user.as_str());
+            known.participants.retain(|participant| *participant != person);
+            known.former.push(person);
         }
     }
 }

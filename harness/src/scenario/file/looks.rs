@@ -238,6 +238,34 @@ pub struct ExpectCached {
     pub conversation: At<Name>,
     /// Whether it is there.
     pub present: bool,
+    /// What is left of its hour, in business time.
+    #[serde(default)]
+    pub ttl: Option<At<Lifetime>>,
+    /// How long it may take until it is so. Absent: 5 s.
+    #[serde(default)]
+    pub within: Option<At<Period>>,
+}
+
+/// How long something may still last; at least one of the two.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lifetime {
+    /// At least so long.
+    #[serde(default)]
+    pub at_least: Option<At<Period>>,
+    /// At most so long.
+    #[serde(default)]
+    pub at_most: Option<At<Period>>,
+}
+
+/// `expect_breaker`: the circuit before the media or the search service.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectBreaker {
+    /// The service.
+    pub of: At<words::Service>,
+    /// `closed`: calls go through. `open`: they are refused at once. `half_open`: the next one is a trial.
+    pub state: At<words::Circuit>,
     /// How long it may take until it is so. Absent: 5 s.
     #[serde(default)]
     pub within: Option<At<Period>>,

@@ -1,6 +1,5 @@
 //! What users do: every client event as a step.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use ackscope_protocol::error::WireError;
@@ -40,7 +39,7 @@ impl Player<'_> {
         as_it_should(answer, code, done)
     }
 
-    fn new_temp_id(&self) -> Result<TempId, Trouble> {
+    pub(super) fn new_temp_id(&self) -> Result<TempId, Trouble> {
         let number = self.sends.fetch_add(1, super::Ordering::Relaxed) + 1;
         format!("{}-{number}", self.nonce).parse().map_err(|error| inconclusive(&format!("no temp_id: {error}")))
     }
@@ -61,7 +60,6 @@ impl Player<'_> {
 
     pub(super) async fn send(&self, send: &Send) -> Result<(), Trouble> {
         let (user, _) = self.user(&send.user)?;
-        let user = Arc::clone(user);
         let temp_id = match &send.temp_id {
             Some(temp_id) => temp_id.value.0.clone(),
             None => self.new_temp_id()?,
@@ -210,7 +208,7 @@ impl Player<'_> {
     pub(super) async fn upload(&self, upload: &Upload) -> Result<(), Trouble> {
         let (user, _) = self.user(&upload.user)?;
         let done = "the picture to be uploaded";
-        let answer = match upload_picture(user, upload.file.as_ref().map(|file| &file.value.0)).await {
+        let answer = match upload_picture(&user, upload.file.as_ref().map(|file| &file.value.0)).await {
             Ok(answer) => answer,
             Err(UploadError::User(error)) => return Err(no_answer(&error)),
             Err(error) => return Err(Trouble::failed(done, error.to_string())),

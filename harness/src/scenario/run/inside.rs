@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackscope_core::cache::Lookup;
+use ackscope_core::cache::{ConversationCache, Lookup};
 use ackscope_core::log::{EventLog, LogError, Position, Record, Topic};
 use ackscope_core::record::TRACEPARENT;
 use ackscope_core::state::Found;
@@ -11,7 +11,10 @@ use serde_json::Value;
 
 use super::looks::{WantedMessage, wanted_reactions};
 use super::{Asking, Player, Trouble, inconclusive, limit_of};
-use crate::scenario::file::{ExpectCached, ExpectDeadLetters, ExpectLog, ExpectStored};
+use crate::scenario::file::words::Circuit;
+use crate::scenario::file::{At, ExpectBreaker, ExpectCached, ExpectDeadLetters, ExpectLog, ExpectStored, Lifetime};
+use crate::scenario::period::short;
+use crate::scenario::title::said_bounds;
 
 /// Records read in one go.
 const RECORDS: usize = 1_000;
@@ -63,7 +66,12 @@ impl Player<'_> {
             let (expected, found) = match (backend.cache.get(conversation_id).await, expect.present) {
                 (Ok(Lookup::Miss(_)), false) => return Ok(()),
                 (Ok(Lookup::Hit(entry)), true) => match backend.conversations.find(conversation_id).await {
-                    Ok(Some(stored)) if stored.version == entry.version => return Ok(()),
+                    Ok(Some(stored)) if stored.version == entry.version => {
+                        match lifetime_difference(&*backend.cache, conversation_id, expect.ttl.as_ref()).await {
+                            None => return Ok(()),
+                            Some(difference) => difference,
+                        }
+                    }
                     Ok(Some(stored)) => {
                         (format!("version {}, as in the store", stored.version), format!("version {}", entry.version))
                     }
@@ -76,6 +84,21 @@ impl Player<'_> {
             };
             if asking.is_over() {
                 return Err(Trouble::failed(expected, found));
+            }
+        }
+    }
+
+    pub(super) async fn expect_breaker(&self, expect: &ExpectBreaker) -> Result<(), Trouble> {
+        let mut asking = Asking::within(limit_of(expect.within.as_ref()));
+        loop {
+            asking.again().await;
+            let found = self.world.breaker(expect.of.0).await.map_err(|error| inconclusive(&error))?;
+            if found == Some(expect.state.0) {
+                return Ok(());
+            }
+            if asking.is_over() {
+                let found = found.map_or_else(|| "no circuit".to_owned(), |state| Circuit(state).word().to_owned());
+                return Err(Trouble::failed(expect.state.word(), found));
             }
         }
     }
@@ -120,6 +143,25 @@ impl Player<'_> {
             }
         }
     }
+}
+
+/// What is not as expected of the rest of an entry's lifetime: what was, and what is.
+async fn lifetime_difference(
+    cache: &dyn ConversationCache,
+    conversation_id: ConversationId,
+    wanted: Option<&At<Lifetime>>,
+) -> Option<(String, String)> {
+    let wanted = wanted?;
+    let (least, most) = (wanted.at_least.as_ref().map(|at| at.0), wanted.at_most.as_ref().map(|at| at.0));
+    let found = match cache.remaining(conversation_id).await {
+        Ok(Some(left)) if least.is_none_or(|least| left >= least) && most.is_none_or(|most| left <= most) => {
+            return None;
+        }
+        Ok(Some(left)) => short(left),
+        Ok(None) => "nothing".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Some((format!("{} left of its hour", said_bounds(least.map(short), most.map(short))), found))
 }
 
 fn counted(records: u64) -> String {

@@ -37,11 +37,11 @@ impl Player<'_> {
                 && conversation.is_none_or(|wanted| conversation_of(event) == Some(wanted))
                 && message.as_ref().is_none_or(|wanted| is_about(event, wanted))
         };
-        let seen = user.wait_for(*from, limit, matches).await;
+        let seen = user.wait_for(from, limit, matches).await;
         seen.map(drop).map_err(|error| match error {
             UserError::NotSeen { .. } => {
                 let others =
-                    user.look(|view| view.seen_from(*from).filter(|seen| seen.event.name() == wait.event.0).count());
+                    user.look(|view| view.seen_from(from).filter(|seen| seen.event.name() == wait.event.0).count());
                 let found = match others {
                     0 => format!("no {} at all within {}", wait.event.0, short(limit)),
                     count => format!("{count} other {} within {}", wait.event.0, short(limit)),
@@ -115,7 +115,7 @@ impl Player<'_> {
         let conversation_id = self.conversation(&expect.conversation)?;
         let limit = limit_of(expect.within.as_ref());
         if let Some(code) = &expect.refused {
-            return match history_of(user, conversation_id).await? {
+            return match history_of(&user, conversation_id).await? {
                 Err(error) => refused_with(&error, code),
                 Ok(found) => Err(Trouble::failed(refused(code), format!("an answer: {}", self.names_of(&found)))),
             };
@@ -124,7 +124,7 @@ impl Player<'_> {
         let mut asking = Asking::within(limit);
         loop {
             asking.again().await;
-            let found = history_of(user, conversation_id)
+            let found = history_of(&user, conversation_id)
                 .await?
                 .map_err(|error| Trouble::failed(wanted.describe(), refusal(&error)))?;
             if wanted.is_met_by(&found) {
@@ -170,7 +170,7 @@ impl Player<'_> {
                     Some(found) => wanted.difference(found).map(|(wanted, found)| (format!("to see {wanted}"), found)),
                 }
             };
-            self.view_without(user, limit, id.as_str(), difference).await?;
+            self.view_without(&user, limit, id.as_str(), difference).await?;
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Player<'_> {
                 Some(found) => self.conversation_difference(expect, found),
                 None => Some(("to know the conversation".to_owned(), "no such conversation".to_owned())),
             };
-            self.view_without(user, limit, id.as_str(), difference).await?;
+            self.view_without(&user, limit, id.as_str(), difference).await?;
         }
         Ok(())
     }
@@ -246,7 +246,7 @@ impl Player<'_> {
         let mut asking = Asking::within(limit_of(expect.within.as_ref()));
         loop {
             asking.again().await;
-            let found = match (listed_by(user, expect.archived).await?, &expect.refused) {
+            let found = match (listed_by(&user, expect.archived).await?, &expect.refused) {
                 (Err(error), Some(code)) => return refused_with(&error, code),
                 (Ok(_), Some(code)) => return Err(Trouble::failed(refused(code), "an answer")),
                 (Err(error), None) => return Err(Trouble::failed(described, refusal(&error))),
