@@ -394,7 +394,10 @@ impl<'a> Auditor<'a> {
         // Two sends of one message may be under way at a time, and their answers cross: as long as one is open, what
         // comes may be about that one.
         let sent_by = |at: u64| message.sent_us.iter().filter(|sent| **sent <= at).count();
+        // At least so many of them have had their answer: what comes by `sync` is no answer, and a confirmation that
+        // supersedes an unknown outcome is the second one to the same send.
         let mut decided = 0_usize;
+        let mut open_unknown = false;
         for seen in &message.acks {
             if seen.user != *sender {
                 // Another device may learn by `sync` what became of a message; ACKs as they happen are the sender's.
@@ -427,7 +430,9 @@ impl<'a> Auditor<'a> {
                         self.broken(FindingKind::Phantom, Some(sender), &[message], sentence);
                     }
                     counts.0 += 1;
-                    decided += 1;
+                    if !std::mem::take(&mut open_unknown) && !self.took_sync(seen) {
+                        decided += 1;
+                    }
                     delivered_us = Some(at_us);
                     refused_us = None;
                     withdrawn = false;
@@ -436,6 +441,7 @@ impl<'a> Auditor<'a> {
                 AckState::Rejected => {
                     if seen.ack.error.as_ref().is_some_and(|error| error.code == ErrorCode::OutcomeUnknown) {
                         unknown = true;
+                        open_unknown = true;
                         decided += 1;
                         continue;
                     }

@@ -66,6 +66,8 @@ enum Phase {
 struct Entry {
     tracked: Tracked,
     phase: Phase,
+    /// Whether an attempt may be in the log whose outcome nobody knows.
+    may_be_there: bool,
     /// The connections that sent it; usually one.
     connections: Vec<Arc<Connection>>,
     /// Others that sent the same message meanwhile.
@@ -74,7 +76,7 @@ struct Entry {
 
 impl Entry {
     fn new(tracked: Tracked, phase: Phase) -> Self {
-        Self { tracked, phase, connections: Vec::new(), joined: Vec::new() }
+        Self { tracked, phase, may_be_there: false, connections: Vec::new(), joined: Vec::new() }
     }
 
     /// Whatever comes next is told to this connection too.
@@ -221,7 +223,8 @@ impl Acknowledgments {
         self.probe.stage(tracked.message_id, || Stage::Delivered { seq: known.seq });
     }
 
-    /// The attempt failed. With an unknown outcome the entry stays: a later confirmation supersedes the rejection.
+    /// The attempt failed. The entry stays where this attempt or one before it may be in the log: a later confirmation
+    /// supersedes the rejection.
     pub fn rejected(&self, message_id: MessageId, error: &WireError, outcome_unknown: bool) {
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(&message_id) else { return };
@@ -238,7 +241,8 @@ impl Acknowledgments {
             let (Ok(()) | Err(_)) = joined.send(Err(error.clone()));
         }
         self.probe.stage(message_id, || Stage::Rejected { error: error.clone() });
-        if outcome_unknown {
+        entry.may_be_there |= outcome_unknown;
+        if entry.may_be_there {
             entry.phase = Phase::Unknown;
         } else {
             entries.remove(&message_id);
@@ -340,6 +344,24 @@ mod tests {
         // An answer that comes late does not undo it.
         acknowledgments.rejected(id, &unknown, true);
         assert_eq!(states(&ana), [AckState::Rejected, AckState::Delivered]);
+    }
+
+    #[test]
+    fn a_confirmation_supersedes_also_what_was_refused_after_an_unknown_outcome() {
+        let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
+        let id = tracked().message_id;
+        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::First));
+        acknowledgments.rejected(id, &WireError::new(ErrorCode::OutcomeUnknown, "not in time"), true);
+        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::Again), "the first may be in the log");
+        // This one is certainly not; the first may be there all the same.
+        acknowledgments.rejected(id, &WireError::new(ErrorCode::LogUnavailable, "no"), false);
+        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::Again));
+        acknowledgments.rejected(id, &WireError::new(ErrorCode::LogUnavailable, "no"), false);
+        acknowledgments.delivered(id, KNOWN);
+        let rejected = AckState::Rejected;
+        assert_eq!(states(&ana), [rejected, rejected, rejected, AckState::Delivered]);
+        let Begun::Delivered(sent) = acknowledgments.begin(tracked(), &ana) else { panic!("it is delivered") };
+        assert_eq!(sent.message_id, id);
     }
 
     #[test]
