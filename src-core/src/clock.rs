@@ -35,9 +35,41 @@ impl Clock {
     }
 }
 
+/// The moment in which a server was asked for its time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    at: Timestamp,
+}
+
+impl Asked {
+    /// Now, by this machine's clock.
+    pub(crate) fn now() -> Self {
+        Self { at: Clock::default().now() }
+    }
+
+    /// By how many milliseconds a clock is ahead that told this time between then and now. What lies between the two
+    /// may be the way of the answer, so it counts as right.
+    pub(crate) fn ahead_ms(self, told_ms: i64) -> i64 {
+        apart(self.at, Clock::default().now(), told_ms)
+    }
+}
+
+fn apart(asked: Timestamp, answered: Timestamp, told_ms: i64) -> i64 {
+    let (from, to) = (asked.as_millis(), answered.as_millis());
+    if told_ms < from { told_ms.saturating_sub(from) } else { told_ms.saturating_sub(to).max(0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_is_right_that_tells_a_time_between_question_and_answer() {
+        let of = |told_ms| apart(Timestamp::from_millis(1_000), Timestamp::from_millis(1_050), told_ms);
+        assert_eq!([1_000, 1_020, 1_050].map(of), [0, 0, 0]);
+        assert_eq!([999, 1_051, 0, 61_050].map(of), [-1, 1, -1_000, 60_000]);
+        assert_eq!([i64::MIN, i64::MAX].map(of), [i64::MIN, i64::MAX - 1_050]);
+    }
 
     #[test]
     fn advancing_moves_every_clone() {

@@ -13,6 +13,10 @@ use ackscope_core::repositories::mongodb::{MongoOptions, MongoStartError, MongoS
 use super::containers::ServerAddresses;
 use super::namespace::Namespace;
 
+/// Clocks that are this far apart are spoken of, in milliseconds.
+const CLOCK_APART_MS: i64 = 1_000;
+const MINUS_CLOCK_APART_MS: i64 = -CLOCK_APART_MS;
+
 /// How everything of ours is called on the servers, and whether it goes with the run.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -171,7 +175,8 @@ impl Servers {
             text.push_str(", without transactions");
         }
         // Writing to a text cannot fail.
-        write!(text, "), Redis {}, Kafka", self.cache.version()).ok();
+        let (mongodb, redis) = (apart(server.clock_ahead_ms), apart(self.cache.clock_ahead_ms()));
+        write!(text, "{mongodb}), Redis {}{redis}, Kafka", self.cache.version()).ok();
         if self.place.is_shared {
             write!(text, ", under the name {}", self.place.database).ok();
         }
@@ -184,6 +189,17 @@ impl Servers {
         if place.is_removed {
             Made { store: Some(store), cache: Some(cache), log: Some(log) }.remove().await;
         }
+    }
+}
+
+/// A remark on a clock that is apart from this machine's. Times of messages are this machine's, so nothing fails; who
+/// reads a server's own times should know.
+fn apart(ahead_ms: i64) -> String {
+    let secs = ahead_ms.unsigned_abs() as f64 / 1_000.0;
+    match ahead_ms {
+        CLOCK_APART_MS.. => format!(", its clock is {secs:.1} s ahead"),
+        ..=MINUS_CLOCK_APART_MS => format!(", its clock is {secs:.1} s behind"),
+        _ => String::new(),
     }
 }
 
@@ -220,5 +236,19 @@ impl Made {
             }
         };
         tokio::join!(store, cache, log);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_apart_are_spoken_of() {
+        assert_eq!(apart(999), "");
+        assert_eq!(apart(-999), "");
+        assert_eq!(apart(1_000), ", its clock is 1.0 s ahead");
+        assert_eq!(apart(-90_000), ", its clock is 90.0 s behind");
+        assert_eq!(apart(i64::MIN), ", its clock is 9223372036854775.8 s behind");
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{CacheError, CacheStats, ConversationCache, FillTicket, Lookup, TTL_MS, remaining};
-use crate::clock::Clock;
+use crate::clock::{Asked, Clock};
 use crate::repositories::StoredConversation;
 
 /// Lifetime of a generation. Longer than any request lives: a ticket that is older fills nothing.
@@ -146,6 +146,7 @@ struct Shared {
     connection: ConnectionManager,
     prefix: String,
     version: String,
+    clock_ahead_ms: i64,
     lookup_timeout: Duration,
     invalidation_timeout: Duration,
     clock: Clock,
@@ -183,6 +184,11 @@ impl RedisCache {
                 .set_response_timeout(Some(options.connect_timeout));
             let mut first = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
             let version = try_out(&mut first, &options.prefix).await.map_err(failed)?;
+            let asked = Asked::now();
+            // A user may be allowed everything a cache needs and not this.
+            let told: Result<(i64, i64), RedisError> = redis::cmd("TIME").query_async(&mut first).await;
+            let clock_ahead_ms = told
+                .map_or(0, |(secs, micros)| asked.ahead_ms(secs.saturating_mul(1_000).saturating_add(micros / 1_000)));
             if is_older(&version, VERSION_MIN) {
                 return Err(RedisStartError::TooOld { server, version });
             }
@@ -198,6 +204,7 @@ impl RedisCache {
                     connection,
                     prefix: options.prefix.clone(),
                     version,
+                    clock_ahead_ms,
                     lookup_timeout: options.lookup_timeout,
                     invalidation_timeout: options.invalidation_timeout,
                     clock,
@@ -214,6 +221,11 @@ impl RedisCache {
     /// The server's version.
     pub fn version(&self) -> &str {
         &self.shared.version
+    }
+
+    /// By how many milliseconds the server's clock is ahead of ours, as far as one question can tell; negative: behind.
+    pub fn clock_ahead_ms(&self) -> i64 {
+        self.shared.clock_ahead_ms
     }
 
     /// Removes every key of this cache's prefix.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::operation::{code_of, number};
 use super::{CONVERSATIONS, COUNTERS, Inner, MESSAGES, MongoStore, OUTBOX, PARTICIPANTS};
+use crate::clock::Asked;
 
 /// Connections to one server at the same time. What is asked beyond that waits for one.
 const POOL_MAX: u32 = 32;
@@ -78,6 +79,8 @@ pub struct MongoServer {
     pub topology: String,
     /// Why changes of several documents are not transactions; absent when they are.
     pub without_transactions: Option<String>,
+    /// By how many milliseconds its clock is ahead of ours, as far as one question can tell; negative: behind.
+    pub clock_ahead_ms: i64,
 }
 
 /// Why there is no connection.
@@ -223,7 +226,9 @@ pub(super) async fn connect(options: &MongoOptions) -> Result<MongoStore, MongoS
     let client = Client::with_options(client_options)
         .map_err(|error| MongoStartError::Address(sentence(&options.uri, &error)))?;
     let admin = client.database("admin");
+    let asked = Asked::now();
     let hello = connecting.ask(admin.run_command(doc! { "hello": 1 })).await?;
+    let clock_ahead_ms = hello.get_datetime("localTime").map_or(0, |told| asked.ahead_ms(told.timestamp_millis()));
     if !hello.get_bool("isWritablePrimary").unwrap_or(true) {
         return Err(MongoStartError::NotPrimary { hosts });
     }
@@ -234,7 +239,7 @@ pub(super) async fn connect(options: &MongoOptions) -> Result<MongoStore, MongoS
         connecting.claim(&database).await?;
     }
     connecting.prepare(&database).await?;
-    let server = describe(&hello, &build);
+    let server = MongoServer { clock_ahead_ms, ..describe(&hello, &build) };
     let inner = Inner { client, database, server, request_timeout: options.request_timeout };
     Ok(MongoStore { inner: Arc::new(inner) })
 }
@@ -257,7 +262,7 @@ fn describe(hello: &Document, build: &Document) -> MongoServer {
     };
     let without_transactions = without_transactions
         .or_else(|| (!has_sessions).then(|| "the server has no sessions, which transactions need".to_owned()));
-    MongoServer { version, topology, without_transactions }
+    MongoServer { version, topology, without_transactions, clock_ahead_ms: 0 }
 }
 
 /// What is known while connecting, for errors that a person understands.
