@@ -86,3 +86,35 @@ async fn who_may_do_what_is_the_same_on_real_servers() {
     let mismatches: Vec<_> = report.mismatches().collect();
     assert!(report.is_as_expected(), "{mismatches:?} {:?}", report.problems);
 }
+
+/// A run that is killed cannot remove what it made. Dropping it without an end is the same to the servers, and to the
+/// lock of its claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_run_left_goes_with_the_next_start() {
+    let Some(environment) = external().await else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let uri = environment.addresses.mongodb_uri.clone().unwrap();
+    let databases = async || mongodb::Client::with_uri_str(&uri).await.unwrap().list_database_names().await.unwrap();
+    let start = async || {
+        let options = WorldOptions { environment: environment.clone(), ..WorldOptions::default() };
+        World::start(options).await.unwrap()
+    };
+    let name_of = |world: &World| {
+        let reason = world.environment().reason;
+        let (_, name) = reason.rsplit_once("under the name ").unwrap();
+        name.to_owned()
+    };
+    let (killed, alive) = (start().await, start().await);
+    let (left, kept) = (name_of(&killed), name_of(&alive));
+    assert!(databases().await.contains(&left) && databases().await.contains(&kept));
+    drop(killed);
+    let next = start().await;
+    let there = databases().await;
+    assert!(!there.contains(&left), "{left} is left: {there:?}");
+    assert!(there.contains(&kept), "{kept} belongs to a run that lives: {there:?}");
+    for world in [alive, next] {
+        let name = name_of(&world);
+        world.shutdown().await;
+        assert!(!databases().await.contains(&name));
+    }
+}

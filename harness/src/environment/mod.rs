@@ -1,6 +1,7 @@
 //! Which backend runs, where its files or servers are, and what is removed afterwards (S2).
 
 mod choice;
+mod claims;
 pub mod containers;
 mod files;
 mod namespace;
@@ -23,6 +24,7 @@ use futures_util::future::BoxFuture;
 
 use self::choice::Decision;
 pub use self::choice::{BackendChoice, UnknownBackend};
+use self::claims::Claim;
 pub use self::containers::ServerAddresses;
 use self::containers::{
     ContainerImages, Containers, ContainersError, ContainersOptions, DockerStatus, Progress, docker_status,
@@ -277,6 +279,8 @@ pub struct Environment {
     backend: Option<Backend>,
     files: Option<RunFiles>,
     servers: Option<Servers>,
+    /// Held until everything the run made on servers is removed.
+    claim: Option<Claim>,
     containers: Option<Arc<Containers>>,
 }
 
@@ -301,6 +305,11 @@ impl Environment {
         Box::pin(async move {
             let Infrastructure { kind, reason, data, servers, containers } = infrastructure;
             let Some((addresses, place)) = servers else { return Self::embedded(data, reason, clock).await };
+            let mut claim = None;
+            if place.is_removed {
+                Box::pin(claims::sweep(&addresses, clock)).await;
+                claim = Claim::take(&place.database, &addresses);
+            }
             match Box::pin(Servers::connect(&addresses, place, clock)).await {
                 Ok(servers) => Ok(Self {
                     kind,
@@ -308,9 +317,14 @@ impl Environment {
                     backend: Some(servers.backend()),
                     files: None,
                     servers: Some(servers),
+                    claim,
                     containers,
                 }),
                 Err(error) => {
+                    // Whoever did answer has removed what it made.
+                    if let Some(claim) = claim {
+                        claim.release();
+                    }
                     end(containers).await;
                     Err(error.into())
                 }
@@ -336,6 +350,7 @@ impl Environment {
             backend: Some(backend),
             files: Some(files),
             servers: None,
+            claim: None,
             containers: None,
         })
     }
@@ -381,8 +396,11 @@ impl Environment {
                     tracing::warn!("the backend is still in use and is not waited for any longer");
                 }
             }
-            if let Some(servers) = this.servers.take() {
-                servers.shutdown().await;
+            if let Some(servers) = this.servers.take()
+                && servers.shutdown().await
+                && let Some(claim) = this.claim.take()
+            {
+                claim.release();
             }
             end(this.containers.take()).await;
             if let Some(files) = this.files.take() {

@@ -42,6 +42,11 @@ impl Namespace {
         Self(format!("{RUN_PREFIX}{}", &Uuid::new_v4().simple().to_string()[..12]))
     }
 
+    /// Whether it is the name of a run, which goes with it.
+    pub(super) fn is_of_a_run(&self) -> bool {
+        self.0.starts_with(RUN_PREFIX)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -43,8 +43,18 @@ impl Place {
 
     /// On servers that others use: under a name that stays, or one of this run that is removed.
     pub(super) fn shared(namespace: Option<Namespace>) -> Self {
-        let is_removed = namespace.is_none();
-        let namespace = namespace.unwrap_or_else(Namespace::of_a_run);
+        match namespace {
+            Some(namespace) => Self::named(&namespace, false),
+            None => Self::of_a_run(&Namespace::of_a_run()),
+        }
+    }
+
+    /// Under the name of a run, which is removed.
+    pub(super) fn of_a_run(namespace: &Namespace) -> Self {
+        Self::named(namespace, true)
+    }
+
+    fn named(namespace: &Namespace, is_removed: bool) -> Self {
         Self {
             database: namespace.database(),
             key_prefix: namespace.key_prefix(),
@@ -183,12 +193,10 @@ impl Servers {
         text
     }
 
-    /// Removes what was made there, where it goes with the run.
-    pub(super) async fn shutdown(self) {
+    /// Removes what was made there, where it goes with the run; false when something of it is left.
+    pub(super) async fn shutdown(self) -> bool {
         let Self { store, cache, log, place } = self;
-        if place.is_removed {
-            Made { store: Some(store), cache: Some(cache), log: Some(log) }.remove().await;
-        }
+        !place.is_removed || Made { store: Some(store), cache: Some(cache), log: Some(log) }.remove().await
     }
 }
 
@@ -212,30 +220,34 @@ struct Made {
 }
 
 impl Made {
-    /// Removes it. What cannot be removed is named, so that somebody else can.
-    async fn remove(self) {
+    /// Removes it. What cannot be removed is named, so that somebody else can; then it is false.
+    async fn remove(self) -> bool {
         let store = async {
-            if let Some(store) = self.store
-                && let Err(error) = store.drop_database().await
-            {
+            let Some(store) = self.store else { return true };
+            let dropped = store.drop_database().await;
+            if let Err(error) = &dropped {
                 tracing::warn!(%error, database = store.database().name(), "the run's database is left behind");
             }
+            dropped.is_ok()
         };
         let cache = async {
-            if let Some(cache) = self.cache
-                && let Err(error) = cache.clear().await
-            {
+            let Some(cache) = self.cache else { return true };
+            let cleared = cache.clear().await;
+            if let Err(error) = &cleared {
                 tracing::warn!(%error, "the run's cache entries are left behind; they expire within an hour");
             }
+            cleared.is_ok()
         };
         let log = async {
-            if let Some(log) = self.log
-                && let Err(error) = log.delete_topics().await
-            {
+            let Some(log) = self.log else { return true };
+            let deleted = log.delete_topics().await;
+            if let Err(error) = &deleted {
                 tracing::warn!(%error, "the run's topics are left behind");
             }
+            deleted.is_ok()
         };
-        tokio::join!(store, cache, log);
+        let (store, cache, log) = tokio::join!(store, cache, log);
+        store && cache && log
     }
 }
 
