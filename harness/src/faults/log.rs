@@ -163,6 +163,10 @@ impl EventLog for FaultyLog {
     async fn committed(&self, group: &str, topic: Topic) -> Result<Vec<Position>, LogError> {
         ask(&self.switch, self.log.committed(group, topic)).await
     }
+
+    async fn ready(&self) -> Result<(), LogError> {
+        ask(&self.switch, self.log.ready()).await
+    }
 }
 
 /// Polls, unless the fault is against it. What a poll answered and nobody heard would be lost for this reader, so

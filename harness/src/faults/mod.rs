@@ -350,9 +350,7 @@ impl Faults {
                 self.faulty.conversations.find(nobody).await.map(drop).map_err(|error| error.to_string())
             }
             Dependency::Redis => self.faulty.cache.get(nobody).await.map(drop).map_err(|error| error.to_string()),
-            Dependency::Kafka => {
-                self.faulty.log.end(Topic::MessageSent).await.map(drop).map_err(|error| error.to_string())
-            }
+            Dependency::Kafka => self.faulty.log.ready().await.map_err(|error| error.to_string()),
             Dependency::Consumers => {
                 if self.members.is_paused() {
                     return Err("the consumers are paused".to_owned());

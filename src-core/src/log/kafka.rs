@@ -548,6 +548,23 @@ impl EventLog for KafkaLog {
     async fn committed(&self, group: &str, topic: Topic) -> Result<Vec<Position>, LogError> {
         self.readers()?.committed(group, topic).await
     }
+
+    /// Reading and publishing have clients of their own; each must reach the brokers.
+    async fn ready(&self) -> Result<(), LogError> {
+        self.end(Topic::MessageSent).await?;
+        let (producer, limit) = (Arc::clone(&self.inner.producer), self.inner.options.request_timeout);
+        let topic = self.inner.names.topic(Topic::MessageSent);
+        blocking(move || {
+            let client = producer.current.read().as_ref().and_then(Producer::client);
+            let client = client.ok_or_else(|| LogError::Unavailable("the log is closed".to_owned()))?;
+            client.client().fetch_metadata(Some(&topic), limit).map_err(|error| log_error(&error))?;
+            if let Some(producer) = &*producer.current.read() {
+                producer.health().is_up();
+            }
+            Ok(())
+        })
+        .await
+    }
 }
 
 #[cfg(test)]

@@ -202,6 +202,11 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// For each partition, the offset the group goes on from; 0 where it has committed nothing.
     async fn committed(&self, group: &str, topic: Topic) -> Result<Vec<Position>, LogError>;
+
+    /// Whether it answers, and would take a record now.
+    async fn ready(&self) -> Result<(), LogError> {
+        self.end(Topic::MessageSent).await.map(drop)
+    }
 }
 
 /// A reader of the log. Dropping it leaves the group; what it had not committed is delivered again.
