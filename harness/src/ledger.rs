@@ -371,6 +371,8 @@ impl Outcome {
 struct Send<'h> {
     message: &'h MessageHistory,
     at_us: u64,
+    /// The first send of the message that had no answer yet then: the answer may be the one to it.
+    open_us: u64,
     outcome: Outcome,
     /// When the outcome came.
     answered_us: Option<u64>,
@@ -386,7 +388,7 @@ impl Send<'_> {
         else {
             return None;
         };
-        let took_us = self.answered_us?.saturating_sub(self.at_us);
+        let took_us = self.answered_us?.saturating_sub(self.open_us);
         // The client's clock began before the service's.
         (took_us >= deadline_us).then_some(took_us)
     }
@@ -400,7 +402,9 @@ fn sends(history: &History) -> Vec<Send<'_>> {
         let connected = |from_us, to_us| {
             history.users.get(sender).is_none_or(|connection| connection.connected_throughout(from_us, to_us))
         };
+        let mut unanswered_us = None;
         for (index, &at_us) in message.sent_us.iter().enumerate() {
+            let open_us = unanswered_us.unwrap_or(at_us);
             let next_us = message.sent_us.get(index + 1).copied();
             let mut answers = message.acks.iter().filter(|seen| {
                 let is_answer = seen.user == *sender && seen.ack.state != AckState::Pending;
@@ -423,7 +427,15 @@ fn sends(history: &History) -> Vec<Send<'_>> {
             let delivered = answer.filter(|seen| seen.ack.state == AckState::Delivered);
             let delivered_us =
                 delivered.filter(|seen| connected(at_us, seen.at_us)).map(|seen| seen.at_us.saturating_sub(at_us));
-            sends.push(Send { message, at_us, outcome, answered_us: answer.map(|seen| seen.at_us), delivered_us });
+            unanswered_us = if answer.is_none() { Some(open_us) } else { None };
+            sends.push(Send {
+                message,
+                at_us,
+                open_us,
+                outcome,
+                answered_us: answer.map(|seen| seen.at_us),
+                delivered_us,
+            });
         }
     }
     sends

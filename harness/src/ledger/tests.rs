@@ -171,6 +171,16 @@ fn a_refusal_because_time_was_over_is_lateness() {
     let history = History::of(&trace.events);
     let impatient = Ledger::with_deadline(&trace.events, &history, Duration::from_millis(2));
     assert!(!impatient.fails_run() && ledger(&trace).fails_run(), "the node's own limit counts");
+    // Sent again meanwhile: the refusal is the answer to the first.
+    let mut trace = people();
+    fault(&mut trace, SEC, "search", "hang", true);
+    let made = trace.send_at(SEC, "ana", "with");
+    trace.retry_at(SEC + deadline_us / 2, &made);
+    trace.rejected_at(SEC + deadline_us, &made, ErrorCode::OutcomeUnknown);
+    assert!(!ledger(&trace).fails_run());
+    trace.retry_at(2 * SEC, &made);
+    trace.rejected_at(2 * SEC + deadline_us / 2, &made, ErrorCode::OutcomeUnknown);
+    assert!(ledger(&trace).fails_run(), "this one was answered before its time was over");
     // Many of them are no chance.
     let row = run(deadline_us, MANY);
     assert!(row.fails_run);
