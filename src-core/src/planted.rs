@@ -71,8 +71,11 @@ pub(crate) fn reorder(records: Vec<Record>, held: &mut Option<Record>) -> Vec<Re
     }
     let mut reordered = Vec::with_capacity(records.len() + 1);
     for record in records {
+        if record.position.topic != Topic::MessageSent {
+            reordered.push(record);
+            continue;
+        }
         match held.take() {
-            _ if record.position.topic != Topic::MessageSent => reordered.push(record),
             Some(before) => reordered.extend([record, before]),
             None => *held = Some(record),
         }
