@@ -1,8 +1,9 @@
 //! Reads what store, cache and search index hold of a run's conversations, for the audit.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-use ackscope_core::cache::{ConversationCache, Lookup};
+use ackscope_core::cache::{CacheError, ConversationCache, Lookup};
 use ackscope_core::node::Backend;
 use ackscope_core::repositories::{StoreError, StoredConversation as OfStore};
 use ackscope_protocol::text::MessageText;
@@ -13,6 +14,10 @@ use crate::history::History;
 use crate::services::{SearchService, ServiceError};
 use crate::world::{World, WorldError};
 
+/// How long the cache may take to answer.
+const CACHE_LIMIT: Duration = Duration::from_secs(5);
+/// Pause between two questions to a cache that does not.
+const CACHE_PAUSE: Duration = Duration::from_millis(50);
 /// Messages read in one go.
 const PAGE: u32 = 500;
 
@@ -26,9 +31,22 @@ pub async fn read(world: &World, history: &History) -> Result<Stored, WorldError
     ids.sort_unstable();
     ids.dedup();
     let mut stored = Stored::default();
+    let mut cache_answers = true;
     for conversation_id in ids {
         let Some(conversation) = backend.conversations.find(conversation_id).await? else { continue };
-        let cached = cached(backend.cache.as_ref(), conversation_id, &mut stored.notes).await;
+        let mut cached = None;
+        if cache_answers {
+            match look_up(backend.cache.as_ref(), conversation_id).await {
+                Ok(Lookup::Hit(entry)) => {
+                    cached = Some(Cached { version: entry.version, participants: present(&entry) });
+                }
+                Ok(Lookup::Miss(_)) => {}
+                Err(error) => {
+                    cache_answers = false;
+                    stored.notes.push(format!("the cache could not be read: {error}"));
+                }
+            }
+        }
         let messages = messages_of(&backend, conversation_id).await?;
         let (version, participants) = (conversation.version, present(&conversation));
         stored.conversations.push(StoredConversation { conversation_id, version, participants, cached, messages });
@@ -46,17 +64,17 @@ fn present(conversation: &OfStore) -> Vec<UserId> {
     participants.map(|participant| participant.user_id.clone()).collect()
 }
 
-async fn cached(
+/// A conversation's cache entry. The cache's own limit is made for permission checks, which have somewhere else to ask;
+/// who looks into it waits longer.
+pub(crate) async fn look_up(
     cache: &dyn ConversationCache,
     conversation_id: ConversationId,
-    notes: &mut Vec<String>,
-) -> Option<Cached> {
-    match cache.get(conversation_id).await {
-        Ok(Lookup::Hit(entry)) => Some(Cached { version: entry.version, participants: present(&entry) }),
-        Ok(Lookup::Miss(_)) => None,
-        Err(error) => {
-            notes.push(format!("the cache entry of conversation {conversation_id} could not be read: {error}"));
-            None
+) -> Result<Lookup, CacheError> {
+    let deadline = Instant::now() + CACHE_LIMIT;
+    loop {
+        match cache.get(conversation_id).await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(CACHE_PAUSE).await,
+            answered => return answered,
         }
     }
 }

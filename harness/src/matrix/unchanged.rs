@@ -17,6 +17,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::cell::Told;
 use super::stage::Stage;
 use crate::services::{Document, ServiceError};
+use crate::stored::look_up;
 use crate::world::WorldError;
 
 /// Reads at the same time.
@@ -121,7 +122,7 @@ impl Snapshot {
 }
 
 async fn trace(backend: &Backend, id: ConversationId) -> Result<(ConversationId, Trace), LookError> {
-    let cached_version = match backend.cache.get(id).await? {
+    let cached_version = match look_up(backend.cache.as_ref(), id).await? {
         Lookup::Hit(entry) => Some(entry.version),
         Lookup::Miss(_) => None,
     };
