@@ -16,6 +16,7 @@ use ackscope_core::clock::Clock;
 use super::containers::ServerAddresses;
 use super::namespace::Namespace;
 use super::servers::{Place, Servers};
+use super::state::state_folder;
 
 /// What a file begins with once its lock is taken; another text is not ours.
 const MARK: &str = "ackscope ";
@@ -66,9 +67,7 @@ struct Left {
 }
 
 fn folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
-    Some(state.join("ackscope/external"))
+    Some(state_folder(|name| std::env::var_os(name))?.join("external"))
 }
 
 fn remove(path: &Path) {

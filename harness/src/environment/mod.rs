@@ -8,6 +8,7 @@ mod namespace;
 pub(crate) mod network;
 mod servers;
 mod settings;
+pub(crate) mod state;
 mod token_key;
 
 use std::path::{Path, PathBuf};

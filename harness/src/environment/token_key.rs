@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use ackscope_core::token::TokenKey;
 
+use super::state::state_folder;
+
 /// More bytes than any key has.
 const READ_MAX: u64 = 4_096;
 
@@ -47,11 +49,7 @@ pub enum TokenKeyError {
 
 /// Where the key is: `${XDG_STATE_HOME:-~/.local/state}/ackscope/token.key`.
 pub fn token_key_path(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, TokenKeyError> {
-    let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = folder("XDG_STATE_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
-        .ok_or(TokenKeyError::NoHome)?;
-    Ok(state.join("ackscope/token.key"))
+    Ok(state_folder(variable).ok_or(TokenKeyError::NoHome)?.join("token.key"))
 }
 
 /// Reads the key, or makes it when there is none. Two processes that come here at once get the same key.

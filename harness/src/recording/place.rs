@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use ackscope_core::clock::Clock;
 
 use super::format::EXTENSION;
+use crate::environment::state::state_folder;
 
 /// Recordings that are kept there; an older one goes when a new run begins.
 pub const KEPT: usize = 10;
@@ -20,9 +21,7 @@ pub const BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// The folder: `${XDG_STATE_HOME:-~/.local/state}/ackscope/recordings`. None when neither is set.
 pub fn folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
-    Some(state.join("ackscope/recordings"))
+    Some(state_folder(variable)?.join("recordings"))
 }
 
 /// A name in the folder for a run that begins now. Makes the folder and removes all but the newest [`KEPT`] less

@@ -14,6 +14,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{ContainersError, Server};
+use crate::environment::state::state_folder;
 
 /// The folder of lock files this container's owner uses. Another user or machine has another one, cannot ask for its
 /// locks and leaves its containers alone.
@@ -52,11 +53,8 @@ impl Place {
     /// This user's: `${XDG_STATE_HOME:-~/.local/state}/ackscope/containers`. Without a home, one among the temporary
     /// files: better than nothing, as it lasts until the machine is restarted.
     pub(super) fn of_this_user() -> Result<Self, ContainersError> {
-        let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let state = folder("XDG_STATE_HOME")
-            .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
-            .unwrap_or_else(std::env::temp_dir);
-        Self::open(&state.join("ackscope/containers"))
+        let state = state_folder(|name| std::env::var_os(name));
+        Self::open(&state.unwrap_or_else(|| std::env::temp_dir().join("ackscope")).join("containers"))
     }
 
     fn open(folder: &Path) -> Result<Self, ContainersError> {
