@@ -139,7 +139,7 @@ impl MessageChanges {
                 DeleteMode::Hard => Change::DeletedHard {
                     seq: message.seq,
                     created_at: message.created_at,
-                    media: rules::media_of_its_own(message),
+                    media: message.media.iter().map(|media| media.media_id).collect(),
                 },
             })
         };

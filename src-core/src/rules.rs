@@ -11,7 +11,7 @@ use ackscope_protocol::wire::{
     AddedRole, Conversation, ConversationChange, ConversationKind, ConversationSettings, CreateConversation,
     DeleteMode, ForwardMessages, Message, MessageRef, Participant, Role, SendMessage,
 };
-use ackscope_protocol::{ConversationId, MediaId, MessageId, TempId, Timestamp, UserId};
+use ackscope_protocol::{ConversationId, MessageId, TempId, Timestamp, UserId};
 
 use crate::planted::{self, Bug};
 use crate::refusal;
@@ -124,14 +124,6 @@ pub fn may_delete(message: &Message, caller: &StoredParticipant, mode: DeleteMod
         ErrorCode::RoleForbidden,
         "only its sender, the owner and admins delete a message for everybody",
     ))
-}
-
-/// Media that goes with a message when it is deleted for good: what other messages may carry too stays.
-pub fn media_of_its_own(message: &Message) -> Vec<MediaId> {
-    if message.forwarded_from.is_some() || message.forward_count > 0 {
-        return Vec::new();
-    }
-    message.media.iter().map(|media| media.media_id).collect()
 }
 
 /// Whether the message takes this reaction: everybody in the conversation reacts, in a channel too (S1.2).

@@ -73,7 +73,7 @@ pub enum Change {
         seq: u64,
         /// When it was created.
         created_at: Timestamp,
-        /// Media nobody needs any more.
+        /// Its media; an item goes with it when no other message carries it.
         media: Vec<MediaId>,
     },
     /// Hidden from the one who did it.

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use ackscope_core::clock::Clock;
 use ackscope_core::media::WhenMediaIsDown;
+use ackscope_core::node::Backend;
 use ackscope_harness::environment::EnvironmentOptions;
-use ackscope_harness::services::ServiceFault;
+use ackscope_harness::services::{ServiceFault, SimulatedServices};
 use ackscope_harness::users::SimulatedUser;
 use ackscope_harness::world::{World, WorldOptions};
 use ackscope_protocol::text::MessageText;
@@ -15,7 +18,10 @@ use ackscope_protocol::wire::{
     RemoveParticipant, SearchQuery, SendMessage, ServerEvent, UploadUrl,
 };
 use ackscope_protocol::{ConversationId, ErrorCode, MediaId, MessageId};
+use ackscope_tests::contract::eventually;
+use ackscope_tests::faulty::FaultyMessages;
 use ackscope_tests::files::{PNG, download, png, upload};
+use ackscope_tests::node::TestNode;
 use ackscope_tests::people::{PATIENCE, connect, deliver, group, history, id, message, patient_limits, see, world};
 
 /// Every way a service can fail to answer.
@@ -170,6 +176,51 @@ async fn a_copy_keeps_its_picture_when_the_first_message_is_gone() {
     ben.request(&DownloadUrl { media_id: kept }).await.unwrap().unwrap();
     assert_eq!(code(&ben, &DownloadUrl { media_id: lost }).await, Some(ErrorCode::NotFound));
     world.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_copy_that_is_not_stored_yet_keeps_its_picture() {
+    let services = SimulatedServices::start(&Clock::default(), None).await.unwrap();
+    let mut messages = None;
+    let clients = services.clients(WhenMediaIsDown::default()).unwrap();
+    let node = TestNode::start_beside(clients, patient_limits(), |backend| {
+        let faulty = FaultyMessages::new(backend.messages.clone());
+        messages = Some(Arc::clone(&faulty));
+        Backend { messages: faulty, ..backend }
+    })
+    .await;
+    let (ana, messages) = (node.connect("ana").await, messages.unwrap());
+    let ben = node.connect("ben").await;
+    let conversation = group(&ana, &[&ben]).await;
+    let picture = upload(&ana).await;
+    let first = deliver(&ana, with_media(conversation, "picture", &[picture])).await;
+    eventually("it is stored", async || node.node.unpersisted() == 0).await;
+
+    messages.switch_off();
+    let forward = ForwardMessages {
+        messages: vec![MessageRef { conversation_id: conversation, message_id: first }],
+        targets: vec![conversation],
+        temp_id: "f".parse().unwrap(),
+    };
+    let copy = ana.request(&forward).await.unwrap().unwrap().forwarded[0].message_id;
+    let delete = |message_id| DeleteMessage { conversation_id: conversation, message_id, mode: DeleteMode::Hard };
+    ana.request(&delete(first)).await.unwrap().unwrap();
+    let is_there = async || services.media.item(picture).await.unwrap().is_some();
+    let until = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < until {
+        assert!(is_there().await, "an acknowledged copy carries it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    messages.switch_on();
+    let is_quiet = async || node.node.lag().await.unwrap().iter().all(|(.., behind)| *behind == 0);
+    eventually("everything is done", is_quiet).await;
+    assert!(is_there().await);
+    ana.request(&delete(copy)).await.unwrap().unwrap();
+    eventually("nobody carries it any more", async || !is_there().await).await;
+    drop((ana, ben));
+    node.node.shutdown().await;
+    services.shutdown().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cost::cost_text;
 use super::ledger::{Detail, ledger_text};
 use super::paint::{Paint, Tone};
-use super::timeline::timeline;
+use super::timeline::{lanes_of, timeline};
 use super::{micros, put};
 use crate::audit::{Audit, Promises};
 use crate::history::History;
@@ -18,6 +18,8 @@ use crate::scenario::period::short;
 const TITLE_COLUMNS: usize = 72;
 /// Most findings that are printed; the JSON report has all.
 const FINDINGS_SHOWN: usize = 20;
+/// Most lanes that are drawn below one step that failed.
+const LANES_OF_A_STEP: usize = 5;
 
 /// Writes a run as it goes.
 pub struct TerminalReport<W: Write> {
@@ -77,6 +79,7 @@ impl<W: Write> TerminalReport<W> {
     pub fn ending(&mut self, report: &RunReport) -> io::Result<()> {
         let history = History::of(&report.events);
         writeln!(self.out, "\n{}", timeline(&history, self.paint))?;
+        write!(self.out, "{}", failures_text(&report.steps, &history, self.paint))?;
         write!(self.out, "{}", latency_table(&report.latencies, &report.budgets, self.paint))?;
         writeln!(self.out)?;
         let ledger = ledger_text(&report.ledger, Detail::Everything, self.paint);
@@ -89,6 +92,22 @@ impl<W: Write> TerminalReport<W> {
         writeln!(self.out, "{}", verdict_line(report, self.paint))?;
         self.out.flush()
     }
+}
+
+/// Every step that failed, with the lanes of the messages it speaks of. Every line ends with a line feed.
+fn failures_text(steps: &[StepResult], history: &History, paint: Paint) -> String {
+    let mut text = String::new();
+    for step in steps {
+        let StepOutcome::Failed { expected, found } = &step.outcome else { continue };
+        let lanes = lanes_of(history, &step.messages, LANES_OF_A_STEP, paint);
+        if lanes.is_empty() {
+            continue;
+        }
+        let heading = format!("Line {} failed: {}", step.line, step.title);
+        put(&mut text, format_args!("{}\n", paint.paint(Tone::Bad, &heading)));
+        put(&mut text, format_args!("expected {expected}\nfound    {found}\n{lanes}\n"));
+    }
+    text
 }
 
 /// The table of latencies and budgets. Every line ends with a line feed.
@@ -279,6 +298,7 @@ PASS  A small talk: 2 steps, 8 promises, 2 budgets in 1.50 s
             "      line 7",
             "  - ben sends \"never\" to talk",
             "rejected           0          -          -          -          -   ✗ p99 ≤ 100 ms, nothing was measured",
+            "Line 7 failed: ben saw exactly: hello\nexpected ben to have seen exactly: hello\nfound    nothing\nTime since sent",
             "Audit ✗ 1 promise broken; ",
             "  lost       ben never saw ana's \"hello\"",
             "FAIL  A small talk: 3 steps, 1 failed, 1 skipped, 7 promises, 1 broken, 1 budget, 1 exceeded in 1.50 s",

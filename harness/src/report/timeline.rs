@@ -3,7 +3,7 @@
 //! The axis is logarithmic, because a `pending` of 0.2 ms and a `persisted` of 200 ms must both be readable
 //! and both budgets must have their place.
 
-use ackscope_protocol::ids::UserId;
+use ackscope_protocol::ids::{MessageId, UserId};
 use ackscope_protocol::limits::{DELIVERED_BUDGET_MS, PENDING_BUDGET_MS};
 use ackscope_protocol::wire::AckState;
 
@@ -38,6 +38,23 @@ pub fn timeline(history: &History, paint: Paint) -> String {
         put(&mut text, format_args!("{more} more messages are in the recording\n"));
     }
     text.push_str(&legend(paint));
+    text
+}
+
+/// The lanes of some messages alone, at most `max` of them, against an axis of their own; nothing where none of them
+/// was sent. Every line ends with a line feed.
+pub fn lanes_of(history: &History, wanted: &[MessageId], max: usize, paint: Paint) -> String {
+    let is_wanted = |message: &&MessageHistory| !message.sent_us.is_empty() && wanted.contains(&message.message_id);
+    let lanes: Vec<_> = history.messages.iter().filter(is_wanted).collect();
+    let Some(longest) = lanes.iter().map(|message| last_us(message).unwrap_or(0)).max() else { return String::new() };
+    let axis = Axis::up_to(longest);
+    let mut text = axis.header(paint);
+    for message in lanes.iter().take(max) {
+        lane(&mut text, &axis, message, paint);
+    }
+    if let Some(more) = lanes.len().checked_sub(max).filter(|more| *more > 0) {
+        put(&mut text, format_args!("{more} more messages are in the timeline\n"));
+    }
     text
 }
 

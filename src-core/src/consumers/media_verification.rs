@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::group::Work;
+use super::message_persistence;
 use crate::clients::{ClientError, MediaClient};
 use crate::clock::Clock;
-use crate::log::{EventLog, Record, Topic};
+use crate::log::{EventLog, LogError, Position, Record, Topic};
 use crate::producers::{Backoff, publish_all};
 use crate::record::{self, MessageSent};
 use crate::repositories::MessageRepository;
@@ -112,6 +113,10 @@ impl MediaVerification {
 
     /// Deletes items that no other message carries.
     async fn delete(&self, message_id: MessageId, media: &[MediaId]) -> Option<()> {
+        if media.is_empty() {
+            return Some(());
+        }
+        self.until_stored().await?;
         for media_id in media {
             let mut backoff = Backoff::new(self.stop.clone());
             let carriers = loop {
@@ -134,6 +139,36 @@ impl MediaVerification {
             }
         }
         Some(())
+    }
+
+    /// Waits until the store has every message that is in the log now: a copy that was acknowledged before the
+    /// deletion may not be stored yet, and carries the item all the same. `None` when the node ends first.
+    async fn until_stored(&self) -> Option<()> {
+        let mut backoff = Backoff::new(self.stop.clone());
+        let mut ends: Option<Vec<Position>> = None;
+        loop {
+            match self.is_stored(&mut ends).await {
+                Ok(true) => return Some(()),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the deletion of media waits for the log"),
+            }
+            if !backoff.wait().await {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the store has everything before `ends`, which are asked for first.
+    async fn is_stored(&self, ends: &mut Option<Vec<Position>>) -> Result<bool, LogError> {
+        let ends = match ends {
+            Some(ends) => ends,
+            None => ends.insert(self.log.end(Topic::MessageSent).await?),
+        };
+        let committed = self.log.committed(message_persistence::GROUP, Topic::MessageSent).await?;
+        let is_done = |end: &Position| {
+            end.offset == 0 || committed.iter().any(|done| done.partition == end.partition && done.offset >= end.offset)
+        };
+        Ok(ends.iter().all(is_done))
     }
 
     /// Asks until the media service answers; `None` when the node ends first, the reason when it refuses.

@@ -404,6 +404,10 @@ impl KafkaLog {
         if !missing.is_empty() {
             admin.make(&missing, names, options).await?;
             look(true).await?;
+            // Brokers tell of a leader before it is one. Only a leader knows the ends; a producer that begins earlier
+            // is refused, and may lose what it sends first (see `Deliveries`).
+            let led = readers.earliest(missing.clone()).await;
+            led.map_err(|error| KafkaStartError::Unreachable(error.to_string()))?;
         }
         let there: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| !missing.contains(topic)).collect();
         if !there.is_empty() {

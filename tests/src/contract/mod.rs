@@ -14,7 +14,10 @@ pub mod mongodb;
 pub mod redis;
 pub mod repositories;
 
+use std::sync::Once;
 use std::time::{Duration, Instant};
+
+use tracing_subscriber::EnvFilter;
 
 /// No behaviour takes longer, on a slow machine and against a real server too. What hangs fails.
 pub const TEST_LIMIT: Duration = Duration::from_mins(2);
@@ -24,7 +27,18 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a behaviour within the limit.
 pub async fn within_limit(behaviour: impl Future<Output = ()>) {
+    show_log();
     assert!(tokio::time::timeout(TEST_LIMIT, behaviour).await.is_ok(), "not done within {TEST_LIMIT:?}");
+}
+
+/// Prints what goes on inside when `ACKSCOPE_LOG` asks for it, as the program does.
+fn show_log() {
+    static SHOWN: Once = Once::new();
+    SHOWN.call_once(|| {
+        if let Ok(filter) = EnvFilter::try_from_env("ACKSCOPE_LOG") {
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
+        }
+    });
 }
 
 /// Waits until the condition holds; fails with its name when it does not.

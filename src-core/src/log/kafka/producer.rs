@@ -56,10 +56,16 @@ impl ProducerContext for Deliveries {
         let outcome = match result {
             Ok(message) => {
                 self.reports.health.is_up();
-                match (u32::try_from(message.partition()), u64::try_from(message.offset())) {
-                    (Ok(partition), Ok(offset)) => Ok(Position { topic, partition, offset }),
-                    // It is there, but nobody said where.
-                    _ => Err(PublishError::OutcomeUnknown),
+                if let (Ok(partition), Ok(offset)) =
+                    (u32::try_from(message.partition()), u64::try_from(message.offset()))
+                {
+                    Ok(Position { topic, partition, offset })
+                } else {
+                    // The client takes it for confirmed because a later one of its partition was (`IMPLICITACK`). A
+                    // broker that does not know the producer yet takes that one even where it refused this one, as
+                    // one does that is only becoming the partition's leader: it may not be there.
+                    tracing::warn!(%topic, partition = message.partition(), "a record was confirmed without its place");
+                    Err(PublishError::OutcomeUnknown)
                 }
             }
             Err((error, _)) => {

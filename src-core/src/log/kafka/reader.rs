@@ -310,6 +310,8 @@ fn is_passing(error: &KafkaError) -> bool {
                 | Code::LeaderNotAvailable
                 | Code::ReplicaNotAvailable
                 | Code::FencedLeaderEpoch
+                // This broker has not heard of the leader yet of whom the client knows already.
+                | Code::UnknownLeaderEpoch
         )
     )
 }
