@@ -2,126 +2,29 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ackscope_harness::environment::EnvironmentOptions;
 use ackscope_harness::host::{Host, HostOptions};
 use ackscope_protocol::control::{
-    BackendKind, CONTROL_PATH, CONTROL_VERSION, Command, CommandAnswer, TRACE_BATCH_MAX, ToHarness, ToInterface,
+    CONTROL_PATH, CONTROL_VERSION, Command, CommandAnswer, TRACE_BATCH_MAX, ToHarness, ToInterface,
 };
 use ackscope_protocol::text::{MessageText, Title};
 use ackscope_protocol::trace::{Happening, TraceEvent};
 use ackscope_protocol::wire::{AckState, ConversationKind, ListConversations, ServerEvent};
 use ackscope_protocol::{ErrorCode, UserId, WireError};
+use ackscope_tests::interface::{Interface, hear, parts};
 use ackscope_tests::people::{PATIENCE, id, is_exactly};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::SinkExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use uuid::Uuid;
 
 async fn host() -> Host {
     Host::start(HostOptions { environment: EnvironmentOptions::embedded(), ..HostOptions::default() }).await.unwrap()
-}
-
-/// `127.0.0.1:port` of the interface, and the token.
-fn parts(host: &Host) -> (&str, &str) {
-    let rest = host.ui_url().strip_prefix("http://").unwrap();
-    rest.split_once("/?token=").unwrap()
-}
-
-/// An interface as the browser's would be.
-struct Interface {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    run_id: Uuid,
-    events: BTreeMap<u64, TraceEvent>,
-    replies: BTreeMap<u64, Result<CommandAnswer, WireError>>,
-    next_command: u64,
-    largest_batch: usize,
-}
-
-impl Interface {
-    async fn open(host: &Host) -> Self {
-        Self::resume(host, None, 0).await
-    }
-
-    async fn resume(host: &Host, run_id: Option<Uuid>, next_index: u64) -> Self {
-        let (address, token) = parts(host);
-        let (mut socket, _) = connect_async(format!("ws://{address}{CONTROL_PATH}?token={token}")).await.unwrap();
-        say(&mut socket, &ToHarness::Hello { version: CONTROL_VERSION, run_id, next_index }).await;
-        let ToInterface::Welcome { version, run_id, environment, .. } = hear(&mut socket).await else {
-            panic!("not welcome");
-        };
-        assert_eq!(version, CONTROL_VERSION);
-        assert_eq!(environment.backend, BackendKind::Embedded);
-        assert_eq!(environment.chat_url, host.chat_url());
-        Self { socket, run_id, events: BTreeMap::new(), replies: BTreeMap::new(), next_command: 1, largest_batch: 0 }
-    }
-
-    async fn take_one(&mut self) {
-        match hear(&mut self.socket).await {
-            ToInterface::Trace { first_index, events } => {
-                assert!(!events.is_empty() && events.len() <= TRACE_BATCH_MAX);
-                self.largest_batch = self.largest_batch.max(events.len());
-                for (index, event) in (first_index..).zip(events) {
-                    assert!(self.events.insert(index, event).is_none(), "event {index} came twice");
-                }
-            }
-            ToInterface::Reply { id, outcome } => {
-                assert!(self.replies.insert(id, outcome).is_none(), "command {id} was answered twice");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn start(&mut self, command: Command) -> u64 {
-        let id = self.next_command;
-        self.next_command += 1;
-        say(&mut self.socket, &ToHarness::Command { id, command }).await;
-        id
-    }
-
-    async fn run(&mut self, command: Command) -> Result<CommandAnswer, WireError> {
-        let id = self.start(command).await;
-        loop {
-            if let Some(outcome) = self.replies.remove(&id) {
-                return outcome;
-            }
-            self.take_one().await;
-        }
-    }
-
-    async fn wait_for<T>(&mut self, ask: impl Fn(&TraceEvent) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = self.events.values().find_map(&ask) {
-                return found;
-            }
-            self.take_one().await;
-        }
-    }
-
-    fn is_whole(&self, from: u64) -> bool {
-        self.events.keys().copied().eq(from..from + self.events.len() as u64)
-    }
-}
-
-async fn say(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>, message: &ToHarness) {
-    let text = serde_json::to_string(message).unwrap();
-    socket.send(Message::text(text)).await.unwrap();
-}
-
-async fn hear(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> ToInterface {
-    loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("the harness is silent");
-        match message.expect("the harness left").unwrap() {
-            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-            Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 /// Status line, headers in lower case, and body of a plain request.
@@ -141,6 +44,7 @@ async fn http(address: &str, path: &str, host: &str, more: &str) -> (u16, String
 async fn an_interface_sees_the_run_and_acts_in_it() {
     let host = host().await;
     let mut interface = Interface::open(&host).await;
+    assert_eq!(interface.environment.chat_url, host.chat_url());
     // The first users and their group come out of the run alone.
     let group = interface
         .wait_for(|event| match &event.what {
