@@ -16,7 +16,8 @@ use crate::world::{World, WorldError};
 
 /// Longest time a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
-/// Longest time a reset may take: a server that is started again, and then everything answers.
+/// Longest time a reset may take: a server that is started again, and then everything answers. A scenario that is put
+/// away for another one may take as long.
 const RESET_LIMIT: Duration = Duration::from_mins(3);
 /// Longest time the tour may take.
 const TOUR_LIMIT: Duration = Duration::from_mins(10);
@@ -25,7 +26,11 @@ const TOUR_LIMIT: Duration = Duration::from_mins(10);
 pub(super) async fn run(shared: &Arc<Shared>, command: Command) -> Result<CommandAnswer, WireError> {
     let limit = match command {
         Command::PlayTour => TOUR_LIMIT,
-        Command::SetFault { .. } | Command::Heal { .. } | Command::ResetFaults | Command::ShowLive => RESET_LIMIT,
+        Command::SetFault { .. }
+        | Command::Heal { .. }
+        | Command::ResetFaults
+        | Command::RunScenario { .. }
+        | Command::ShowLive => RESET_LIMIT,
         _ => COMMAND_LIMIT,
     };
     let shown = shared.shown();

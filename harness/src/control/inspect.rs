@@ -10,13 +10,14 @@ use ackscope_core::repositories::{ConversationCursor, StoredConversation};
 use ackscope_core::state::{Found, StoredMessage};
 use ackscope_protocol::control::{CommandAnswer, INSPECTED_MAX, Inspected, Place};
 use ackscope_protocol::error::{ErrorCode, WireError};
-use ackscope_protocol::trace::Stage;
+use ackscope_protocol::trace::{Happening, Stage};
 use ackscope_protocol::{ConversationId, MessageId, UserId};
 use serde_json::{Value, json};
 
 use super::commands::refusal;
 use super::requests::{invalid, shown};
-use crate::history::{History, excerpt};
+use crate::history::excerpt;
+use crate::recorder::Recorder;
 use crate::records::about_of;
 use crate::scenario::problem::nearest;
 use crate::services::{Document, ServiceError};
@@ -27,6 +28,8 @@ use crate::world::{World, WorldError};
 const TEXT_MAX: usize = 60;
 /// How many records before the end of each partition are looked through for those about one message.
 const LOOKED_THROUGH: u64 = 10_000;
+/// Events of the run looked at in one go.
+const EVENTS_READ: usize = 10_000;
 /// Records read in one go.
 const READ: usize = 1_000;
 
@@ -211,9 +214,7 @@ async fn message(world: &World, message_id: MessageId) -> Result<Rows, WireError
     let backend = backend(world)?;
     let services = world.services().map_err(|error| refusal(&error))?;
     world.recorder().flush().await;
-    let history = History::of(&world.recorder().snapshot().events);
-    let told = history.message(message_id);
-    let mut conversation_id = told.and_then(|told| told.conversation_id);
+    let (mut conversation_id, partition) = told(world.recorder(), message_id);
     let mut rows = Rows::default();
     match backend.messages.find(message_id).await.map_err(|error| refusal(&error.into()))? {
         Some(Found::There(stored)) => {
@@ -237,11 +238,7 @@ async fn message(world: &World, message_id: MessageId) -> Result<Rows, WireError
     if let Some(document) = &index {
         rows.push(index_row(document));
     }
-    // One conversation's records are in one partition of each topic; the run may have told which.
-    let partition = told.into_iter().flat_map(|told| &told.stages).find_map(|(_, stage)| match stage {
-        Stage::Published { topic, partition, .. } if topic != Topic::DeadLetter.as_str() => Some(*partition),
-        _ => None,
-    });
+    // One conversation's records are in one partition of each topic.
     for topic in Topic::ALL {
         let ends = backend.log.end(topic).await.map_err(log_refusal)?;
         for end in ends {
@@ -262,6 +259,35 @@ async fn message(world: &World, message_id: MessageId) -> Result<Rows, WireError
         }
     }
     Ok(rows)
+}
+
+/// What the run told of a message: its conversation, and the partition it is in.
+fn told(recorder: &Recorder, message_id: MessageId) -> (Option<ConversationId>, Option<u32>) {
+    let (mut conversation_id, mut partition) = (None, None);
+    let mut next = 0;
+    loop {
+        let batch = recorder.read_from(next, EVENTS_READ);
+        if batch.events.is_empty() {
+            return (conversation_id, partition);
+        }
+        next = batch.next_index();
+        for event in &batch.events {
+            match &event.what {
+                Happening::Sent { message_id: sent, conversation_id: of, .. } if *sent == message_id => {
+                    conversation_id = Some(*of);
+                }
+                Happening::Stage { message_id: of, stage: Stage::Published { topic, partition: at, .. } }
+                    if *of == message_id && topic != Topic::DeadLetter.as_str() =>
+                {
+                    partition = Some(*at);
+                }
+                _ => {}
+            }
+        }
+        if conversation_id.is_some() && partition.is_some() {
+            return (conversation_id, partition);
+        }
+    }
 }
 
 /// Whether a record is about a message. What could not be processed carries the record it was, as it was.

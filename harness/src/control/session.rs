@@ -70,6 +70,10 @@ pub(super) async fn run(socket: WebSocket, shared: Arc<Shared>) {
         Err(end) => end,
     };
     tracing::debug!(%end, "an interface's connection ended");
+    // One that does not read would not read the goodbye either, and its place is wanted.
+    if matches!(end, SessionEnd::TooSlow) {
+        return;
+    }
     // Whether the goodbye arrives makes no difference any more.
     if !matches!(tokio::time::timeout(WRITE_LIMIT, sink.close()).await, Ok(Ok(()))) {
         tracing::debug!("an interface's connection was not closed in order");

@@ -218,6 +218,8 @@ async fn perform(
         Ok(world) => Arc::new(world),
         Err(error) => {
             let summary = format!("its backend could not start: {error}");
+            // The one before is put away, and there is nothing to see in it.
+            shared.shown.send_replace(Arc::clone(&shared.first));
             theatre.change(|progress| {
                 progress.state = ScenarioState::Failed;
                 progress.summary = Some(summary);
