@@ -1,6 +1,6 @@
 //! What an interface can do beside sending: any request, uploads, looking into the backend, scenarios (S4).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and says its seed")]
 
 use std::path::Path;
 
@@ -357,11 +357,8 @@ async fn a_scenario_is_played_beside_the_run_and_held_at_its_steps() {
 
     assert_eq!(interface.run(Command::ShowLive).await, Ok(CommandAnswer::Done));
     while interface.run_id != live || second.run_id != live {
-        if interface.run_id != live {
-            interface.take_one().await;
-        } else {
-            second.take_one().await;
-        }
+        let behind = if interface.run_id == live { &mut second } else { &mut interface };
+        behind.take_one().await;
     }
     group(&mut interface).await;
     assert!(interface.is_whole(0), "the live run comes again from its beginning");
@@ -607,4 +604,107 @@ async fn whatever_was_done_by_hand_passes_as_a_scenario() {
     assert!(!text.contains(" -- "), "a step was taken back:\n{text}");
     host.shutdown().await;
     passes(&text).await;
+}
+
+/// Does anything, as somebody who tries the interface out would.
+async fn do_anything(interface: &mut Interface, random: &mut fastrand::Rng, made: &mut Made) {
+    let users = ["ana", "ben", "cleo", "dora", "ana.phone"];
+    let user = users[random.usize(..users.len())];
+    let place = made.conversations[random.usize(..made.conversations.len())];
+    let message = random.choice(&made.messages).copied();
+    let (at, message_id) = message.unwrap_or((place, "7d444840-9dc0-11d1-b245-5ffdce74fad2".parse().unwrap()));
+    let of = json!({"conversation_id": at, "message_id": message_id});
+    let with = |field: &str, value: Value| {
+        let mut payload = of.clone();
+        payload[field] = value;
+        payload
+    };
+    let ask = |event: &str, payload: Value| Command::Request { user: id(user), event: event.to_owned(), payload };
+    let other = users[random.usize(..4)];
+    let command = match random.u32(..24) {
+        0..=7 => {
+            let reply_to = random.bool().then_some(message).flatten().map(|(_, message_id)| message_id);
+            let temp_id: TempId = random.u32(..30).to_string().parse().unwrap();
+            let text = ["Hello", "true", "a: b # c", "$(x)\n", "7"][random.usize(..5)];
+            let text = MessageText::new(text).unwrap();
+            let temp_id = Some(temp_id);
+            Command::Send { user: id(user), conversation_id: place, text, reply_to, temp_id }
+        }
+        8 => ask("message:edit", with("text", json!("Edited"))),
+        9 => ask("message:react", with("emoji", json!("👍"))),
+        10 => ask("message:unreact", with("emoji", json!("👍"))),
+        11 => ask("message:delete", with("mode", json!(["soft", "hard", "for_me"][random.usize(..3)]))),
+        12 => ask("message:forward", json!({"messages": [of], "targets": [place], "temp_id": "f"})),
+        13 => ask("conversation:add_participant", json!({"conversation_id": place, "user_id": other})),
+        14 => ask("conversation:remove_participant", json!({"conversation_id": place, "user_id": other})),
+        15 => ask(["conversation:leave", "conversation:archive"][random.usize(..2)], json!({"conversation_id": place})),
+        16 => ask("conversation:mute", json!({"conversation_id": place, "duration_secs": random.u32(..9)})),
+        17 => ask("search:query", json!({"text": "hello"})),
+        18 => ask("message:history", json!({"conversation_id": place, "limit": random.u32(..3)})),
+        19 => Command::CreateConversation {
+            user: id(user),
+            kind: [ConversationKind::Direct, ConversationKind::Group][random.usize(..2)],
+            participants: vec![id(other)],
+            title: None,
+        },
+        20 => [Command::DropConnection { user: id(user) }, Command::Reconnect { user: id(user) }][random.usize(..2)]
+            .clone(),
+        21 => [Command::AddUser { user: id("dora") }, Command::AddDevice { device: id("ana.phone"), of: id("ana") }]
+            [random.usize(..2)]
+        .clone(),
+        22 => Command::AdvanceClock { by_ms: random.u64(..20) * 60_000 },
+        _ => [
+            Command::SetFault { on: Dependency::Search, fault: Fault::Outage },
+            Command::SetFault { on: Dependency::Redis, fault: Fault::Outage },
+            Command::SetFault { on: Dependency::Consumers, fault: Fault::Pause },
+            Command::SetFault { on: Dependency::Kafka, fault: Fault::Errors { share: 0.5 } },
+            Command::ResetFaults,
+            Command::ResetFaults,
+        ][random.usize(..6)]
+        .clone(),
+    };
+    match interface.run(command).await {
+        Ok(CommandAnswer::Sent { message_id, temp_id }) => {
+            let (of, sender) = (temp_id.clone(), user.to_owned());
+            let decided = move |event: &TraceEvent| match &event.what {
+                Happening::Saw { user, event: ServerEvent::Ack(ack) } if user.as_str() == sender => {
+                    (ack.temp_id == of && ack.state != AckState::Pending).then_some(ack.state)
+                }
+                _ => None,
+            };
+            if interface.wait_for(decided).await != AckState::Rejected {
+                made.messages.push((place, message_id));
+            }
+        }
+        Ok(CommandAnswer::Created { conversation }) => made.conversations.push(conversation.conversation_id),
+        Ok(_) | Err(_) => {}
+    }
+}
+
+/// What can be spoken of.
+struct Made {
+    conversations: Vec<ConversationId>,
+    messages: Vec<(ConversationId, MessageId)>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anything_done_by_hand_passes_as_a_scenario() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    for round in 0..seed.map_or(3, |_| 1) {
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+        println!("round {round}, SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path()).await;
+        let mut interface = Interface::open(&host).await;
+        let mut made = Made { conversations: vec![group(&mut interface).await], messages: Vec::new() };
+        for _ in 0..60 {
+            do_anything(&mut interface, &mut random, &mut made).await;
+        }
+        interface.run(Command::ResetFaults).await.unwrap();
+        host.world().quiesce(PATIENCE).await.unwrap();
+        let text = by_hand(&mut interface).await;
+        host.shutdown().await;
+        passes(&text).await;
+    }
 }

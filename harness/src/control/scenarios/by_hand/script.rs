@@ -66,6 +66,8 @@ pub(super) struct Script<'a> {
     taken: HashSet<String>,
     sends: HashMap<(UserId, ConversationId, TempId), MessageId>,
     faults: HashMap<Dependency, Fault>,
+    /// When the command began that is being written.
+    now_us: u64,
 }
 
 /// Why a command does not become a step, one sentence.
@@ -115,6 +117,7 @@ impl<'a> Script<'a> {
             taken: HashSet::new(),
             sends: HashMap::new(),
             faults: HashMap::new(),
+            now_us: 0,
         };
         for id in first {
             script.conversation(id).ok();
@@ -201,6 +204,7 @@ impl<'a> Script<'a> {
     // ---- commands ---------------------------------------------------------------------------------------
 
     pub(super) fn command(&mut self, done: &Done, after: &[Done]) {
+        self.now_us = done.at_us;
         let before = self.lines.len();
         if let Err(Unsaid(why)) = self.say_command(done, after) {
             self.lines.truncate(before);
@@ -285,7 +289,8 @@ impl<'a> Script<'a> {
 
     /// What the service refused it with, if it did; an error when it never came to the service.
     pub(super) fn refused(&self, user: &UserId, error: Option<&WireError>) -> Result<Option<ErrorCode>, Unsaid> {
-        if !self.everybody.contains(user) {
+        // Who came later was no user yet, and the harness said so.
+        if !self.everybody.contains(user) || !self.history.user(user).known_since(self.now_us) {
             return Err(unsaid("there was no such user"));
         }
         match error {
@@ -500,17 +505,19 @@ impl<'a> Script<'a> {
             let mut is_changed = false;
             for problem in refusal.problems() {
                 let index = (problem.place.line as usize).checked_sub(head.lines().count() + 1);
-                if let Some(line @ Line::Step(_)) = index.and_then(|index| lines.get_mut(index))
-                    && let Line::Step(step) = &*line
-                {
-                    *line = Line::Comment(format!("{step} -- {}", problem.what));
-                    is_changed = true;
-                    // What rests on it is judged anew without it, as long as that takes no time.
-                    if pass < PASSES_MAX {
-                        break;
-                    }
+                let Some(Line::Step(step)) = index.and_then(|index| lines.get(index)) else { continue };
+                let Some(index) = index else { continue };
+                is_changed = true;
+                // Without its message an expectation says nothing.
+                let is_empty = step.starts_with("expect_ack:") && problem.what.starts_with("there is no message");
+                let said = if is_empty { String::new() } else { format!("{step} -- {}", problem.what) };
+                lines[index] = Line::Comment(said);
+                // What rests on it is judged anew without it, as long as that takes no time.
+                if pass < PASSES_MAX {
+                    break;
                 }
             }
+            lines.retain(|line| !matches!(line, Line::Comment(sentence) if sentence.is_empty()));
             if !is_changed {
                 return text;
             }
