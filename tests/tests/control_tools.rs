@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and says its seed")]
 
 use std::path::Path;
+use std::time::Duration;
 
+use ackscope_core::limits::Limits;
 use ackscope_harness::environment::EnvironmentOptions;
 use ackscope_harness::host::{Host, HostOptions};
 use ackscope_harness::scenario::{self, RunOptions, Scenario, Verdict};
@@ -20,10 +22,16 @@ use ackscope_tests::interface::Interface;
 use ackscope_tests::people::{PATIENCE, id};
 use serde_json::{Value, json};
 
+/// How fast this machine is at the moment is not what is tested here.
+fn limits() -> Limits {
+    Limits { send_deadline: Duration::from_secs(2), ..Limits::default() }
+}
+
 async fn host(folder: &Path) -> Host {
     let options = HostOptions {
         environment: EnvironmentOptions::embedded(),
         scenarios: Some(folder.join("scenarios")),
+        limits: limits(),
         ..HostOptions::default()
     };
     Host::start(options).await.unwrap()
@@ -439,7 +447,8 @@ async fn scenario_files_are_listed_written_and_read() {
 /// Plays a text on the embedded backend as `ackscope run` does; it must pass.
 async fn passes(text: &str) {
     let scenario = Scenario::read("by-hand.yaml", text).unwrap_or_else(|refusal| panic!("{refusal}\n{text}"));
-    let options = WorldOptions { environment: EnvironmentOptions::embedded(), ..WorldOptions::default() };
+    let environment = EnvironmentOptions::embedded();
+    let options = WorldOptions { environment, limits: limits(), ..WorldOptions::default() };
     let world = World::start(options).await.unwrap();
     let report = scenario::run(&world, &scenario, &RunOptions::default(), |_| {}).await;
     world.shutdown().await;
@@ -570,7 +579,11 @@ async fn whatever_was_done_by_hand_passes_as_a_scenario() {
     interface.run(Command::ResetFaults).await.unwrap();
     interface.run(again).await.unwrap();
     acknowledged(&mut interface, &"once-more".parse().unwrap(), AckState::Persisted).await;
-    interface.run(Command::SetFault { on: Dependency::Kafka, fault: Fault::Cut }).await.unwrap_or(CommandAnswer::Done);
+    // What a fault does to some messages alone may come out either way the next time.
+    interface.run(Command::SetFault { on: Dependency::Kafka, fault: Fault::Errors { share: 0.5 } }).await.unwrap();
+    for number in 0..6 {
+        send(&mut interface, "ana", group, &format!("perhaps {number}")).await;
+    }
     interface.run(Command::ResetFaults).await.unwrap();
     let delete = with(of(first), "mode", json!("soft"));
     request(&mut interface, "ana", "message:delete", delete).await.unwrap();
@@ -596,6 +609,7 @@ async fn whatever_was_done_by_hand_passes_as_a_scenario() {
         "reconnect: cleo",
         "connect: {user: cleo, as: cleo.phone}",
         "reply_to: m1",
+        "may_be_refused: [",
         "# cleo sent \"Nobody hears this\": it was refused",
         "request: {as: cleo, event: \"message:history\", payload: {\"conversation_id\": \"$(conversation:release-team)\"}}",
     ] {
@@ -657,10 +671,9 @@ async fn do_anything(interface: &mut Interface, random: &mut fastrand::Rng, made
             Command::SetFault { on: Dependency::Search, fault: Fault::Outage },
             Command::SetFault { on: Dependency::Redis, fault: Fault::Outage },
             Command::SetFault { on: Dependency::Consumers, fault: Fault::Pause },
-            Command::SetFault { on: Dependency::Kafka, fault: Fault::Errors { share: 0.5 } },
             Command::ResetFaults,
             Command::ResetFaults,
-        ][random.usize(..6)]
+        ][random.usize(..5)]
         .clone(),
     };
     match interface.run(command).await {

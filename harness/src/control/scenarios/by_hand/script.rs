@@ -64,7 +64,8 @@ pub(super) struct Script<'a> {
     pub(super) messages: HashMap<MessageId, String>,
     pub(super) media: HashMap<MediaId, String>,
     taken: HashSet<String>,
-    sends: HashMap<(UserId, ConversationId, TempId), MessageId>,
+    /// What was sent first under each `temp_id` of a person, and whether the service took it.
+    sends: HashMap<(UserId, ConversationId, TempId), (SendMessage, bool)>,
     faults: HashMap<Dependency, Fault>,
     /// When the command began that is being written.
     now_us: u64,
@@ -135,6 +136,11 @@ impl<'a> Script<'a> {
 
     /// Writes the expectations that came true before this time.
     pub(super) fn settle(&mut self, until_us: u64) {
+        // What is persisted although consumers or store are at fault was on its way already, and would not be again. It
+        // is expected when they are healed.
+        if [Dependency::Consumers, Dependency::Mongodb].iter().any(|on| self.faults.contains_key(on)) {
+            return;
+        }
         self.later.sort_by_key(|later| later.at_us);
         let due = self.later.partition_point(|later| later.at_us < until_us);
         let due: Vec<_> = self.later.drain(..due).collect();
@@ -244,6 +250,9 @@ impl<'a> Script<'a> {
             }
             (Command::Upload { user, file_name, content_type, .. }, outcome) => {
                 let refused = self.refused(user, outcome.as_ref().err())?;
+                if self.is_unsure(Some(Dependency::Media)) {
+                    return Err(unsaid("something was wrong that does not hit every request"));
+                }
                 let name = self.free(&format!("file{}", self.media.len() + 1));
                 if content_type != "image/png" {
                     self.say(format!("the file was of the type {content_type}; a scenario uploads a small picture"));
@@ -287,7 +296,23 @@ impl<'a> Script<'a> {
         Ok(())
     }
 
-    /// What the service refused it with, if it did; an error when it never came to the service.
+    /// Whether a refusal would not come again: it passes by itself, and no fault that is there explains it.
+    fn is_passing(&self, code: ErrorCode) -> bool {
+        let explained_by: &[Dependency] = match code {
+            ErrorCode::StoreUnavailable => &[Dependency::Mongodb],
+            ErrorCode::LogUnavailable => &[Dependency::Kafka],
+            // A cache that could not be told leaves open whether others know of a change.
+            ErrorCode::OutcomeUnknown => &[Dependency::Kafka, Dependency::Mongodb, Dependency::Redis],
+            ErrorCode::MediaUnavailable => &[Dependency::Media],
+            ErrorCode::SearchUnavailable => &[Dependency::Search],
+            ErrorCode::Overloaded | ErrorCode::RateLimited => &[],
+            _ => return false,
+        };
+        !explained_by.iter().any(|on| self.faults.contains_key(on))
+    }
+
+    /// What the service refused it with, if it did; an error when it never came to the service, or would not be refused
+    /// again.
     pub(super) fn refused(&self, user: &UserId, error: Option<&WireError>) -> Result<Option<ErrorCode>, Unsaid> {
         // Who came later was no user yet, and the harness said so.
         if !self.everybody.contains(user) || !self.history.user(user).known_since(self.now_us) {
@@ -296,6 +321,9 @@ impl<'a> Script<'a> {
         match error {
             Some(error) if matches!(error.code, ErrorCode::Internal | ErrorCode::Unauthenticated) => {
                 Err(unsaid(format!("it was not carried out: {}", error.message)))
+            }
+            Some(error) if self.is_passing(error.code) => {
+                Err(unsaid(format!("it was refused for a reason that passes: {}", error.message)))
             }
             error => Ok(error.map(|error| error.code)),
         }
@@ -309,6 +337,10 @@ impl<'a> Script<'a> {
         error: Option<&WireError>,
     ) -> Result<(), Unsaid> {
         let refused = self.refused(user, error)?;
+        if self.is_unsure(None) {
+            // One that is spoken of later is made before the first step.
+            return Err(unsaid("something was wrong that does not hit every request"));
+        }
         let person = self.history.person(user).clone();
         let CreateConversation { kind, participants, title } = request;
         let wanted = match title {
@@ -339,23 +371,27 @@ impl<'a> Script<'a> {
         at_us: u64,
         after: &[Done],
     ) -> Result<(), Unsaid> {
-        let key = (user.clone(), message.conversation_id, message.temp_id.clone());
-        let again = self.sends.contains_key(&key);
+        let key = (self.history.person(user).clone(), message.conversation_id, message.temp_id.clone());
         let outcome = self.outcome(user, message, message_id, at_us, after);
         let to = self.conversation(message.conversation_id)?;
-        let is_unsure = self.is_unsure(!message.media.is_empty());
-        if again {
+        let is_unsure = self.is_unsure((!message.media.is_empty()).then_some(Dependency::Media));
+        let is_taken = matches!(outcome, Outcome::Delivered { .. });
+        // What was taken is not taken twice, whatever is in it; what was refused is sent as it is now.
+        if let Some((sent, was_taken)) = self.sends.get(&key).cloned()
+            && (was_taken || sent == *message)
+        {
             let name = self.message(message_id)?;
+            if is_unsure {
+                return Err(unsaid("it was sent again while something was wrong that does not hit every message"));
+            }
             match &outcome {
                 Outcome::Open => return Err(unsaid("what became of sending it again is not known")),
                 Outcome::Rejected(error) => {
                     return Err(unsaid(format!("sending it again was refused with {}", error.code)));
                 }
-                Outcome::Delivered { .. } if is_unsure => {
-                    return Err(unsaid("sent again while something was wrong that does not hit every message"));
-                }
                 Outcome::Delivered { .. } => self.step(format!("retry: {{message: {}}}", quoted(&name))),
             }
+            self.sends.insert(key, (sent, true));
             self.expect(&name, &outcome, at_us);
             return Ok(());
         }
@@ -364,12 +400,20 @@ impl<'a> Script<'a> {
             Outcome::Rejected(error) => Some(error.code),
             Outcome::Delivered { .. } => None,
         };
+        let is_unsure = is_unsure || refused.is_some_and(|code| self.is_passing(code));
         let reply_to = message.reply_to.map(|original| self.message(original)).transpose()?;
         let media = self.media_names(&message.media)?;
-        let name = self.name_message(message_id);
-        self.sends.insert(key, message_id);
+        self.sends.insert(key, (message.clone(), is_taken));
+        // What may be there or not cannot be spoken of.
+        let name = (!is_unsure).then(|| self.name_message(message_id));
+        if is_unsure {
+            self.messages.remove(&message_id);
+        }
         let mut step = Flow::new();
-        step.word("as", user.as_str()).word("to", &to).word("id", &name);
+        step.word("as", user.as_str()).word("to", &to);
+        if let Some(name) = &name {
+            step.word("id", name);
+        }
         if let Some(text) = &message.text {
             step.word("text", text);
         }
@@ -379,11 +423,11 @@ impl<'a> Script<'a> {
         if let Some(original) = reply_to {
             step.word("reply_to", &original);
         }
-        if is_unsure {
+        let Some(name) = name else {
             step.list("may_be_refused", unsure(refused));
             self.step(step.step("send"));
             return Ok(());
-        }
+        };
         step.code("refused", refused);
         self.step(step.step("send"));
         self.expect(&name, &outcome, at_us);
@@ -450,14 +494,11 @@ impl<'a> Script<'a> {
         outcome
     }
 
-    /// Whether something is wrong that does not do the same to every message.
-    fn is_unsure(&self, has_media: bool) -> bool {
+    /// Whether something is wrong with the store, the log, or a service beside them that is needed, and does not do the
+    /// same to every request.
+    pub(super) fn is_unsure(&self, beside: Option<Dependency>) -> bool {
         self.faults.iter().any(|(on, fault)| {
-            let concerns = match on {
-                Dependency::Kafka | Dependency::Mongodb => true,
-                Dependency::Media => has_media,
-                Dependency::Redis | Dependency::Search | Dependency::Consumers => false,
-            };
+            let concerns = matches!(on, Dependency::Kafka | Dependency::Mongodb) || beside == Some(*on);
             let hits_all = matches!(
                 fault,
                 Fault::Outage | Fault::Hang | Fault::Pause | Fault::Stop | Fault::Kill | Fault::BlackHole
