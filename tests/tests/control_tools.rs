@@ -1,6 +1,6 @@
 //! What an interface can do beside sending: any request, uploads, looking into the backend, scenarios (S4).
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and says its seed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 use std::time::Duration;
