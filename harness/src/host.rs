@@ -1,20 +1,22 @@
 //! World and control server together, as `ackscope serve` and the desktop shell start them.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ackscope_core::limits::Limits;
 use ackscope_core::media::WhenMediaIsDown;
 use ackscope_core::token::TokenKey;
+use ackscope_protocol::control::BackendKind;
 use ackscope_protocol::text::Title;
 use ackscope_protocol::wire::{Conversation, ConversationKind, CreateConversation, ListConversations};
 use ackscope_protocol::{UserId, WireError, control};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
-use crate::control::{ControlError, ControlServer, PlayTour};
-use crate::environment::EnvironmentOptions;
+use crate::control::{ControlError, ControlServer, PlayTour, ScenarioOptions, scenarios_folder};
+use crate::environment::{BackendChoice, EnvironmentOptions};
 use crate::recording::RecordOptions;
 use crate::users::{SimulatedUser, UserError};
 use crate::world::{World, WorldError, WorldOptions};
@@ -55,6 +57,8 @@ pub struct HostOptions {
     pub token_key: Option<TokenKey>,
     /// The file the run is recorded to while it goes, if it is.
     pub record: Option<RecordOptions>,
+    /// The folder of scenario files the interface lists and writes; absent: [`scenarios_folder`].
+    pub scenarios: Option<PathBuf>,
 }
 
 impl Default for HostOptions {
@@ -73,6 +77,7 @@ impl Default for HostOptions {
             }),
             token_key: None,
             record: None,
+            scenarios: None,
         }
     }
 }
@@ -130,6 +135,19 @@ impl Host {
     /// what it did so far.
     pub fn start(options: HostOptions) -> BoxFuture<'static, Result<Self, HostError>> {
         Box::pin(async move {
+            // What scenarios are played in is like the run, and keeps nothing.
+            let of_scenarios = WorldOptions {
+                environment: EnvironmentOptions {
+                    data: None,
+                    namespace: None,
+                    keep: false,
+                    progress: None,
+                    ..options.environment.clone()
+                },
+                limits: options.limits.clone(),
+                unverified_media: options.unverified_media,
+                ..WorldOptions::default()
+            };
             let world = World::start(WorldOptions {
                 environment: options.environment,
                 chat: options.chat,
@@ -141,7 +159,17 @@ impl Host {
             })
             .await?;
             let world = Arc::new(world);
-            match Self::furnish(&world, &options.users, options.group, options.ui, &options.tour).await {
+            let mut scenarios =
+                ScenarioOptions { folder: options.scenarios.unwrap_or_else(scenarios_folder), world: of_scenarios };
+            // What was chosen by itself is not chosen anew for each.
+            scenarios.world.environment.choice = match world.backend_kind() {
+                BackendKind::Embedded => BackendChoice::Embedded,
+                BackendKind::Containers => BackendChoice::Containers,
+                BackendKind::External => BackendChoice::External,
+            };
+            let started =
+                Self::furnish(&world, &options.users, options.group, options.ui, &options.tour, scenarios).await;
+            match started {
                 Ok(control) => {
                     let tour = options.play_tour.then(|| tokio::spawn(play(Arc::clone(&world), options.tour)));
                     Ok(Self { environment: world.environment(), world, control, tour })
@@ -160,10 +188,11 @@ impl Host {
         group: Option<Title>,
         ui: Option<SocketAddr>,
         tour: &PlayTour,
+        scenarios: ScenarioOptions,
     ) -> Result<ControlServer, HostError> {
         let listen = ui.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         // Before the users: a taken port is the likeliest thing to go wrong.
-        let control = ControlServer::start(listen, Arc::clone(world), Arc::clone(tour)).await?;
+        let control = ControlServer::start(listen, Arc::clone(world), Arc::clone(tour), scenarios).await?;
         for user in users {
             world.add_user(user).await?;
         }

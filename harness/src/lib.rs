@@ -14,6 +14,7 @@
 //! | [`scenario`] | scenario files: reading, checking, running |
 //! | [`history`] | a run's events by message, user and conversation |
 //! | [`audit`] | checks a run's history against the promises |
+//! | `health` | figures of the backend's health, once a second |
 //! | [`ledger`] | what is promised while something has a fault, against what happened |
 //! | [`cost`] | what a run cost itself |
 //! | [`stored`] | reads what the store holds, for the audit |
@@ -34,6 +35,7 @@ pub mod environment;
 pub mod faults;
 #[cfg(test)]
 mod fixtures;
+mod health;
 pub mod history;
 pub mod host;
 mod judge;
@@ -43,6 +45,7 @@ pub mod load;
 pub mod matrix;
 pub mod recorder;
 pub mod recording;
+mod records;
 pub mod report;
 pub mod scenario;
 pub mod services;

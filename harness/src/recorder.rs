@@ -11,11 +11,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ackscope_core::probe::{Probe, ProbeReader, Sighting};
-use ackscope_protocol::trace::{Happening, TraceEvent};
+use ackscope_protocol::trace::{Happening, PermissionSource, Stage, TraceEvent};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -42,6 +42,14 @@ struct Inner {
     /// The index the next event will get.
     news: watch::Sender<u64>,
     drains: Mutex<Vec<mpsc::Sender<oneshot::Sender<()>>>>,
+    permissions: Permissions,
+}
+
+/// Permission answers that were sighted, by where they came from.
+#[derive(Debug, Default)]
+struct Permissions {
+    cache: AtomicU64,
+    store: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +110,7 @@ impl Recorder {
                 run: Mutex::default(),
                 news: watch::Sender::new(0),
                 drains: Mutex::default(),
+                permissions: Permissions::default(),
             }),
         }
     }
@@ -187,6 +196,12 @@ impl Recorder {
         Batch { first_index, events }
     }
 
+    /// How many permission answers came from the cache and how many from the store, as far as they were sighted.
+    pub(crate) fn permissions(&self) -> (u64, u64) {
+        let Permissions { cache, store } = &self.inner.permissions;
+        (cache.load(Ordering::Relaxed), store.load(Ordering::Relaxed))
+    }
+
     /// The index the next event will get.
     pub fn next_index(&self) -> u64 {
         self.inner.run.lock().next_index()
@@ -222,6 +237,13 @@ impl Recorder {
                 run.push(Arc::new(gap), self.inner.events_max);
             }
             for (at, what) in sightings.drain(..) {
+                if let Happening::Stage { stage: Stage::Permission { source, .. }, .. } = &what {
+                    let counter = match source {
+                        PermissionSource::Cache => &self.inner.permissions.cache,
+                        PermissionSource::Store => &self.inner.permissions.store,
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
                 let event = TraceEvent { at_us: self.micros_at(at), what };
                 run.push(Arc::new(event), self.inner.events_max);
             }

@@ -25,6 +25,7 @@ use crate::audit::Stored;
 use crate::cost::{self, StartCost};
 use crate::environment::{Environment, EnvironmentError, EnvironmentOptions};
 use crate::faults::{FaultError, Faults, Healed};
+use crate::health::Sampler;
 use crate::recorder::{EVENTS_MAX, PROBE_QUEUE, Recorder};
 use crate::recording::{RecordOptions, RecordingFile, RecordingWriter, WriteError};
 use crate::services::{ServiceError, SimulatedServices};
@@ -60,6 +61,9 @@ pub struct WorldOptions {
     pub seed: u64,
     /// The file the run is recorded to while it goes, if it is.
     pub record: Option<RecordOptions>,
+    /// Whether figures of health are recorded once a second. Off anyway where containers are reached directly, which
+    /// is how measurements are made.
+    pub sample_health: bool,
 }
 
 impl Default for WorldOptions {
@@ -73,6 +77,7 @@ impl Default for WorldOptions {
             events_max: EVENTS_MAX,
             seed: 0,
             record: None,
+            sample_health: true,
         }
     }
 }
@@ -163,6 +168,7 @@ pub struct World {
 struct Running {
     node: Node,
     environment: Environment,
+    sampler: Option<Sampler>,
 }
 
 impl std::fmt::Debug for World {
@@ -186,6 +192,7 @@ impl World {
             // A file that cannot be written is told before servers are started.
             let file = options.record.map(RecordingFile::create).transpose()?;
             let token_key = options.token_key.unwrap_or_else(TokenKey::generate);
+            let samples = options.sample_health && !options.environment.direct;
             let environment = Environment::start(options.environment, &clock).await?;
             let environment_us = cost::us(started.elapsed());
             let furnished = async {
@@ -217,6 +224,7 @@ impl World {
                     return Err(error);
                 }
             };
+            let sampler = samples.then(|| Sampler::start(recorder.clone(), Arc::clone(&backend.log), node.figures()));
             Ok(Self {
                 recorder,
                 recording,
@@ -231,7 +239,7 @@ impl World {
                 faults: RwLock::new(Some(Arc::new(faults))),
                 users: RwLock::default(),
                 services: RwLock::new(Some(services)),
-                running: tokio::sync::RwLock::new(Some(Running { node, environment })),
+                running: tokio::sync::RwLock::new(Some(Running { node, environment, sampler })),
             })
         })
     }
@@ -541,7 +549,10 @@ impl World {
             *self.backend.write() = None;
             *self.faults.write() = None;
             let running = self.running.write().await.take();
-            if let Some(Running { node, environment }) = running {
+            if let Some(Running { node, environment, sampler }) = running {
+                if let Some(sampler) = sampler {
+                    sampler.end().await;
+                }
                 // The node ends with the connections it still has, but then it cannot tell what they hold to let go.
                 let left = async {
                     let mut poll = tokio::time::interval(QUIET_POLL);

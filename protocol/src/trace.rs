@@ -106,9 +106,9 @@ pub enum Happening {
         /// How many were lost.
         missed: u64,
     },
-    /// A figure of the backend's health, sampled.
+    /// A figure of the backend's health, sampled once a second when it changed ([`figure`] has the names).
     Health {
-        /// What, such as `lag.message.sent`.
+        /// What, such as `lag.message-persistence.message.sent.3`.
         name: String,
         /// How much.
         value: f64,
@@ -228,6 +228,24 @@ impl Stage {
             Self::DeadLettered { .. } => "dead-lettered",
         }
     }
+}
+
+/// Names of [`Happening::Health`]. A dot stands between the parts; numbers of partitions come last.
+pub mod figure {
+    /// `lag.<group>.<topic>.<partition>`: records before a consumer group.
+    pub const LAG: &str = "lag";
+    /// `depth.<topic>.<partition>`: records in a partition.
+    pub const DEPTH: &str = "depth";
+    /// Permission answers that came from the cache, since the run began.
+    pub const CACHE_HITS: &str = "cache.hits";
+    /// Permission answers that came from the store, since the run began.
+    pub const CACHE_MISSES: &str = "cache.misses";
+    /// `breaker.media` and `breaker.search`: 0 closed, 1 half open, 2 open.
+    pub const BREAKER: &str = "breaker";
+    /// Connections of the socket service.
+    pub const CONNECTIONS: &str = "connections";
+    /// Messages that are delivered and not known to be persisted.
+    pub const UNPERSISTED: &str = "unpersisted";
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::consumers::search_indexing::{self, SearchIndexing};
 use crate::conversations::Conversations;
 use crate::limits::Limits;
 use crate::log::embedded::{EmbeddedLog, LogOptions};
-use crate::log::{EventLog, LogError, Topic};
+use crate::log::{EventLog, LogError, Position, Topic, TopicPartition};
 use crate::media::{Media, MediaOptions};
 use crate::messages::Messages;
 use crate::messaging::Acknowledgments;
@@ -130,6 +130,74 @@ impl Clients {
 
 /// How many records each consumer group has before it, by topic.
 pub type Lags = Vec<(String, Topic, u64)>;
+
+/// What a consumer group has before it in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The group.
+    pub group: &'static str,
+    /// Where.
+    pub at: TopicPartition,
+    /// How many records.
+    pub records: u64,
+}
+
+/// What is told of a node's health, for as long as somebody looks: it keeps no part of the node running.
+#[derive(Clone)]
+pub struct Figures {
+    sessions: Arc<Sessions>,
+    tail: Arc<Tail>,
+    clients: Clients,
+}
+
+impl Figures {
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.sessions.count()
+    }
+
+    /// How many messages are delivered and not known to be persisted.
+    pub fn unpersisted(&self) -> usize {
+        self.tail.unpersisted()
+    }
+
+    /// The clients of the services beside the backend.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// What each consumer group has before it in each partition, and how far each partition goes, as this log says it.
+    /// Each topic's end is asked for once.
+    pub async fn lag(&self, log: &dyn EventLog) -> Result<(Vec<PartitionLag>, Vec<Position>), LogError> {
+        let mut ends = Vec::new();
+        for topic in Topic::ALL {
+            ends.extend(log.end(topic).await?);
+        }
+        let mut lags = Vec::new();
+        for (group, topic) in groups(&self.clients) {
+            let committed = log.committed(group, topic).await?;
+            for end in ends.iter().filter(|end| end.topic == topic) {
+                let done = committed.iter().find(|position| position.partition == end.partition);
+                let records = end.offset.saturating_sub(done.map_or(0, |position| position.offset));
+                lags.push(PartitionLag { group, at: end.topic_partition(), records });
+            }
+        }
+        Ok((lags, ends))
+    }
+}
+
+/// The consumer groups that run where the consumers do, each with every topic it reads.
+fn groups(clients: &Clients) -> Vec<(&'static str, Topic)> {
+    let mut groups = vec![(conversation_persistence::GROUP, Topic::ConversationUpdated)];
+    groups.extend(message_persistence::TOPICS.iter().map(|topic| (message_persistence::GROUP, *topic)));
+    if clients.search.is_configured() {
+        groups.extend(search_indexing::TOPICS.iter().map(|topic| (search_indexing::GROUP, *topic)));
+    }
+    if clients.media.is_configured() {
+        groups.extend(media_verification::TOPICS.iter().map(|topic| (media_verification::GROUP, *topic)));
+    }
+    groups
+}
 
 /// Which parts of a node run (S5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -413,15 +481,7 @@ impl Node {
     pub fn lag(&self) -> BoxFuture<'_, Result<Lags, LogError>> {
         Box::pin(async move {
             let mut lags = Vec::new();
-            let mut groups = vec![(conversation_persistence::GROUP, Topic::ConversationUpdated)];
-            groups.extend(message_persistence::TOPICS.iter().map(|topic| (message_persistence::GROUP, *topic)));
-            if self.clients.search.is_configured() {
-                groups.extend(search_indexing::TOPICS.iter().map(|topic| (search_indexing::GROUP, *topic)));
-            }
-            if self.clients.media.is_configured() {
-                groups.extend(media_verification::TOPICS.iter().map(|topic| (media_verification::GROUP, *topic)));
-            }
-            for (group, topic) in groups {
+            for (group, topic) in groups(&self.clients) {
                 let ends = self.log.end(topic).await?;
                 let committed = self.log.committed(group, topic).await?;
                 let behind = |end: &crate::log::Position| {
@@ -447,6 +507,11 @@ impl Node {
     /// The clients of the services beside the backend, for figures.
     pub fn clients(&self) -> &Clients {
         &self.clients
+    }
+
+    /// What is told of its health. Hold it no longer than the node runs.
+    pub fn figures(&self) -> Figures {
+        Figures { sessions: Arc::clone(&self.sessions), tail: Arc::clone(&self.tail), clients: self.clients.clone() }
     }
 
     /// The cache, for figures.

@@ -6,6 +6,8 @@ pub mod faulty;
 
 pub mod files;
 
+pub mod interface;
+
 pub mod node;
 
 pub mod people;

@@ -2,126 +2,29 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ackscope_harness::environment::EnvironmentOptions;
 use ackscope_harness::host::{Host, HostOptions};
 use ackscope_protocol::control::{
-    BackendKind, CONTROL_PATH, CONTROL_VERSION, Command, CommandAnswer, TRACE_BATCH_MAX, ToHarness, ToInterface,
+    CONTROL_PATH, CONTROL_VERSION, Command, CommandAnswer, TRACE_BATCH_MAX, ToHarness, ToInterface,
 };
 use ackscope_protocol::text::{MessageText, Title};
 use ackscope_protocol::trace::{Happening, TraceEvent};
 use ackscope_protocol::wire::{AckState, ConversationKind, ListConversations, ServerEvent};
 use ackscope_protocol::{ErrorCode, UserId, WireError};
+use ackscope_tests::interface::{Interface, Socket, hear, parts, say};
 use ackscope_tests::people::{PATIENCE, id, is_exactly};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use uuid::Uuid;
 
 async fn host() -> Host {
     Host::start(HostOptions { environment: EnvironmentOptions::embedded(), ..HostOptions::default() }).await.unwrap()
-}
-
-/// `127.0.0.1:port` of the interface, and the token.
-fn parts(host: &Host) -> (&str, &str) {
-    let rest = host.ui_url().strip_prefix("http://").unwrap();
-    rest.split_once("/?token=").unwrap()
-}
-
-/// An interface as the browser's would be.
-struct Interface {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    run_id: Uuid,
-    events: BTreeMap<u64, TraceEvent>,
-    replies: BTreeMap<u64, Result<CommandAnswer, WireError>>,
-    next_command: u64,
-    largest_batch: usize,
-}
-
-impl Interface {
-    async fn open(host: &Host) -> Self {
-        Self::resume(host, None, 0).await
-    }
-
-    async fn resume(host: &Host, run_id: Option<Uuid>, next_index: u64) -> Self {
-        let (address, token) = parts(host);
-        let (mut socket, _) = connect_async(format!("ws://{address}{CONTROL_PATH}?token={token}")).await.unwrap();
-        say(&mut socket, &ToHarness::Hello { version: CONTROL_VERSION, run_id, next_index }).await;
-        let ToInterface::Welcome { version, run_id, environment, .. } = hear(&mut socket).await else {
-            panic!("not welcome");
-        };
-        assert_eq!(version, CONTROL_VERSION);
-        assert_eq!(environment.backend, BackendKind::Embedded);
-        assert_eq!(environment.chat_url, host.chat_url());
-        Self { socket, run_id, events: BTreeMap::new(), replies: BTreeMap::new(), next_command: 1, largest_batch: 0 }
-    }
-
-    async fn take_one(&mut self) {
-        match hear(&mut self.socket).await {
-            ToInterface::Trace { first_index, events } => {
-                assert!(!events.is_empty() && events.len() <= TRACE_BATCH_MAX);
-                self.largest_batch = self.largest_batch.max(events.len());
-                for (index, event) in (first_index..).zip(events) {
-                    assert!(self.events.insert(index, event).is_none(), "event {index} came twice");
-                }
-            }
-            ToInterface::Reply { id, outcome } => {
-                assert!(self.replies.insert(id, outcome).is_none(), "command {id} was answered twice");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn start(&mut self, command: Command) -> u64 {
-        let id = self.next_command;
-        self.next_command += 1;
-        say(&mut self.socket, &ToHarness::Command { id, command }).await;
-        id
-    }
-
-    async fn run(&mut self, command: Command) -> Result<CommandAnswer, WireError> {
-        let id = self.start(command).await;
-        loop {
-            if let Some(outcome) = self.replies.remove(&id) {
-                return outcome;
-            }
-            self.take_one().await;
-        }
-    }
-
-    async fn wait_for<T>(&mut self, ask: impl Fn(&TraceEvent) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = self.events.values().find_map(&ask) {
-                return found;
-            }
-            self.take_one().await;
-        }
-    }
-
-    fn is_whole(&self, from: u64) -> bool {
-        self.events.keys().copied().eq(from..from + self.events.len() as u64)
-    }
-}
-
-async fn say(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>, message: &ToHarness) {
-    let text = serde_json::to_string(message).unwrap();
-    socket.send(Message::text(text)).await.unwrap();
-}
-
-async fn hear(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> ToInterface {
-    loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("the harness is silent");
-        match message.expect("the harness left").unwrap() {
-            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-            Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 /// Status line, headers in lower case, and body of a plain request.
@@ -141,6 +44,7 @@ async fn http(address: &str, path: &str, host: &str, more: &str) -> (u16, String
 async fn an_interface_sees_the_run_and_acts_in_it() {
     let host = host().await;
     let mut interface = Interface::open(&host).await;
+    assert_eq!(interface.environment.chat_url, host.chat_url());
     // The first users and their group come out of the run alone.
     let group = interface
         .wait_for(|event| match &event.what {
@@ -220,6 +124,7 @@ async fn a_broken_connection_goes_on_where_it_was() {
     first.take_one().await;
     let (run_id, next_index) = (first.run_id, first.events.len() as u64);
     drop(first);
+    // More than any buffer on the way takes.
     for number in 0..2_000 {
         host.world().mark(format!("mark {number}"));
     }
@@ -310,6 +215,152 @@ async fn another_version_and_silence_are_refused_with_a_sentence() {
         let said = hear(&mut socket).await;
         assert!(matches!(&said, ToInterface::Refused { reason } if !reason.is_empty()), "{hello}: {said:?}");
     }
+    host.shutdown().await;
+}
+
+/// A message of Ana's arrives at Ben while whatever else goes on.
+async fn the_run_goes_on(host: &Host, interface: &mut Interface) {
+    let group = host.world().user(&id("ana")).unwrap().conversations()[0].conversation_id;
+    let sent = interface
+        .run(Command::Send {
+            user: id("ana"),
+            conversation_id: group,
+            text: MessageText::new("still here").unwrap(),
+            reply_to: None,
+            temp_id: None,
+        })
+        .await
+        .unwrap();
+    let CommandAnswer::Sent { message_id, .. } = sent else { panic!("{sent:?}") };
+    let saw = |event: &TraceEvent| match &event.what {
+        Happening::Saw { user, event: ServerEvent::New(new) } if user.as_str() == "ben" => {
+            (new.message.message_id == message_id).then_some(())
+        }
+        _ => None,
+    };
+    interface.wait_for(saw).await;
+}
+
+/// Hears until the server ends the connection; gives what it said last.
+async fn until_closed(mut socket: Socket) -> Option<ToInterface> {
+    let mut last = None;
+    let closed = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Text(text))) => last = serde_json::from_str(&text).ok(),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.expect("the connection stays open");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_message_ends_one_connection_and_nothing_else() {
+    let host = host().await;
+    let mut witness = Interface::open(&host).await;
+    let (address, token) = parts(&host);
+    let open = || async { connect_async(format!("ws://{address}{CONTROL_PATH}?token={token}")).await.unwrap().0 };
+    let hundred_megabytes = || vec![b'x'; 100 * 1024 * 1024];
+
+    // Before the hello: a sentence where there is one to say, and the end.
+    for first in [Message::text("{"), Message::text("{\"type\":\"hello\"}"), Message::binary(vec![0xff; 100])] {
+        let mut socket = open().await;
+        socket.send(first.clone()).await.unwrap();
+        let said = until_closed(socket).await;
+        assert!(matches!(&said, Some(ToInterface::Refused { reason }) if !reason.is_empty()), "{first:?}: {said:?}");
+    }
+    let mut socket = open().await;
+    // It is closed while this is written.
+    socket.send(Message::binary(hundred_megabytes())).await.ok();
+    until_closed(socket).await;
+    the_run_goes_on(&host, &mut witness).await;
+
+    // After it: texts that are no command are passed over, whatever else ends the connection.
+    let mut hostile = Interface::open(&host).await;
+    let deep = "[".repeat(100_000);
+    for rubbish in ["", "{}", "null", "{\"type\":\"command\"}", "\u{0}\u{feff}", deep.as_str()] {
+        say_text(&mut hostile, rubbish).await;
+    }
+    say_text(&mut hostile, r#"{"type":"command","id":77,"command":{"do":"advance_clock","by_ms":-1}}"#).await;
+    while !hostile.replies.contains_key(&77) {
+        hostile.take_one().await;
+    }
+    assert_eq!(hostile.replies.remove(&77).unwrap().unwrap_err().code, ErrorCode::InvalidPayload);
+    say(&mut hostile.socket, &ToHarness::Hello { version: CONTROL_VERSION, run_id: None, next_index: 0 }).await;
+    assert!(hostile.run(Command::AdvanceClock { by_ms: 1 }).await.is_ok(), "a second hello changes nothing");
+    hostile.socket.send(Message::binary(vec![1, 2, 3])).await.unwrap();
+    until_closed(hostile.socket).await;
+    let mut hostile = Interface::open(&host).await;
+    hostile.socket.send(Message::text(String::from_utf8(hundred_megabytes()).unwrap())).await.ok();
+    until_closed(hostile.socket).await;
+    the_run_goes_on(&host, &mut witness).await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_reads_or_never_speaks_gives_the_place_back() {
+    let host = host().await;
+    let (address, token) = parts(&host);
+    let url = format!("ws://{address}{CONTROL_PATH}?token={token}");
+    let mut witness = Interface::open(&host).await;
+    let mut others = tokio::task::JoinSet::new();
+    while others.len() < 13 {
+        let mut other = Interface::open(&host).await;
+        others.spawn(async move {
+            let over = Happening::Mark { text: "over".into() };
+            let mut next_index = 0;
+            loop {
+                other.take_one().await;
+                assert!(other.is_whole(next_index), "everybody sees all of the run");
+                if other.events.values().any(|event| event.what == over) {
+                    return;
+                }
+                next_index += other.events.len() as u64;
+                other.events.clear();
+            }
+        });
+    }
+    let (silent, _) = connect_async(&url).await.unwrap();
+    let deaf = Interface::open(&host).await;
+    let refused = || async {
+        match connect_async(&url).await {
+            Ok((socket, _)) => Ok(socket),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(refused().await.err(), Some(503), "every place is taken");
+    // More than any buffer on the way takes.
+    for number in 0..2_000 {
+        host.world().mark(format!("{number} {}", "x".repeat(10_000)));
+    }
+    the_run_goes_on(&host, &mut witness).await;
+
+    let said = until_closed(silent).await;
+    assert!(matches!(&said, Some(ToInterface::Refused { reason }) if reason.contains("hello")), "{said:?}");
+    // Two places come back: that of the silent one and that of the deaf one, which is still there and reads nothing.
+    let mut back = Vec::new();
+    let both = async {
+        while back.len() < 2 {
+            match refused().await {
+                Ok(socket) => back.push(socket),
+                Err(status) => {
+                    assert_eq!(status, 503);
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, both).await.expect("the places are not given back");
+    the_run_goes_on(&host, &mut witness).await;
+    host.world().mark("over");
+    while let Some(seen) = tokio::time::timeout(PATIENCE, others.join_next()).await.unwrap() {
+        seen.unwrap();
+    }
+    drop(deaf);
     host.shutdown().await;
 }
 

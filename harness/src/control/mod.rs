@@ -5,10 +5,14 @@
 //! made to point here does not help), and a WebSocket's `Origin` must be that host.
 
 mod commands;
+mod inspect;
 mod pages;
+mod requests;
+mod scenarios;
 mod session;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -25,18 +29,20 @@ use axum::routing::get;
 use futures_util::future::BoxFuture;
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub use self::scenarios::scenarios_folder;
+use self::scenarios::{ByHand, Theatre};
 use crate::recorder::Recorder;
-use crate::world::{World, reachable};
+use crate::world::{World, WorldOptions, reachable};
 
 /// Most interfaces at a time.
 const INTERFACES_MAX: usize = 16;
-/// Largest message of an interface in bytes.
-const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
+/// Largest message of an interface in bytes: an upload in base64, and room for what stands around it.
+const MESSAGE_MAX_BYTES: usize = requests::UPLOAD_MAX_BYTES / 3 * 4 + 64 * 1024;
 /// How long the end may take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 
@@ -54,30 +60,43 @@ pub struct Recorded {
     pub business_now: Timestamp,
 }
 
+/// What scenarios are played in, and where their files are.
+#[derive(Clone, Debug)]
+pub struct ScenarioOptions {
+    /// The folder of their files; made when the first one is saved.
+    pub folder: PathBuf,
+    /// The world each one is played in. It listens at an address of its own and leaves nothing.
+    pub world: WorldOptions,
+}
+
 /// What the server shows.
 enum Shown {
+    /// The run the server was started for.
     Live(Arc<World>),
+    /// A scenario's run, until the live one is asked for again.
+    Played(Arc<World>),
+    /// A run of before.
     Recorded(Recorded),
 }
 
 impl Shown {
     fn recorder(&self) -> &Recorder {
         match self {
-            Self::Live(world) => world.recorder(),
+            Self::Live(world) | Self::Played(world) => world.recorder(),
             Self::Recorded(recorded) => &recorded.recorder,
         }
     }
 
     fn environment(&self) -> Environment {
         match self {
-            Self::Live(world) => world.environment(),
+            Self::Live(world) | Self::Played(world) => world.environment(),
             Self::Recorded(recorded) => recorded.environment.clone(),
         }
     }
 
     fn business_now(&self) -> Timestamp {
         match self {
-            Self::Live(world) => world.business_now(),
+            Self::Live(world) | Self::Played(world) => world.business_now(),
             Self::Recorded(recorded) => recorded.business_now,
         }
     }
@@ -98,11 +117,23 @@ pub struct ControlServer {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
 }
 
 /// What the handlers use.
 struct Shared {
-    shown: Shown,
+    /// What interfaces are shown now; each notices when it changes.
+    shown: watch::Sender<Arc<Shown>>,
+    /// What is shown when no scenario is.
+    first: Arc<Shown>,
+    theatre: Theatre,
+    by_hand: ByHand,
     play_tour: PlayTour,
     is_touring: AtomicBool,
     token: String,
@@ -112,24 +143,36 @@ struct Shared {
     tasks: TaskTracker,
 }
 
+impl Shared {
+    fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&self.shown.borrow())
+    }
+}
+
 impl ControlServer {
     /// Starts serving `world` at `listen`.
     pub fn start(
         listen: SocketAddr,
         world: Arc<World>,
         play_tour: PlayTour,
+        scenarios: ScenarioOptions,
     ) -> BoxFuture<'static, Result<Self, ControlError>> {
-        Self::show(listen, Shown::Live(world), play_tour)
+        Self::show(listen, Shown::Live(world), play_tour, Some(scenarios))
     }
 
     /// Starts serving a recorded run at `listen`: interfaces see it as they see a live one, and every command is
     /// refused.
     pub fn start_recorded(listen: SocketAddr, recorded: Recorded) -> BoxFuture<'static, Result<Self, ControlError>> {
         let play_tour: PlayTour = Arc::new(|_| Box::pin(async { Err("a recording plays no tour".to_owned()) }));
-        Self::show(listen, Shown::Recorded(recorded), play_tour)
+        Self::show(listen, Shown::Recorded(recorded), play_tour, None)
     }
 
-    fn show(listen: SocketAddr, shown: Shown, play_tour: PlayTour) -> BoxFuture<'static, Result<Self, ControlError>> {
+    fn show(
+        listen: SocketAddr,
+        shown: Shown,
+        play_tour: PlayTour,
+        scenarios: Option<ScenarioOptions>,
+    ) -> BoxFuture<'static, Result<Self, ControlError>> {
         Box::pin(async move {
             let failed = |error| ControlError { address: listen, error };
             let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -138,8 +181,12 @@ impl ControlServer {
             let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
             let url = format!("http://{}/?token={token}", reachable(address));
             let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+            let first = Arc::new(shown);
             let shared = Arc::new(Shared {
-                shown,
+                shown: watch::Sender::new(Arc::clone(&first)),
+                first,
+                by_hand: ByHand::default(),
+                theatre: Theatre::new(scenarios, stop.child_token()),
                 play_tour,
                 is_touring: AtomicBool::new(false),
                 token,
@@ -152,14 +199,14 @@ impl ControlServer {
                 .route(CONTROL_PATH, get(open_session))
                 .fallback(get(pages::page))
                 .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), check_host))
-                .with_state(shared);
+                .with_state(Arc::clone(&shared));
             let stopped = stop.clone().cancelled_owned();
             tasks.spawn(async move {
                 if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
                     tracing::error!(%error, "the control server ended");
                 }
             });
-            Ok(Self { url, address, stop, tasks })
+            Ok(Self { url, address, stop, tasks, shared })
         })
     }
 
@@ -181,6 +228,7 @@ impl ControlServer {
             if tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await.is_err() {
                 tracing::debug!("an interface did not take its leave in time");
             }
+            self.shared.theatre.close().await;
         })
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-use super::{Shared, commands};
+use super::{Shared, Shown, commands};
 
 /// How long an interface may take to say hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
@@ -52,12 +52,13 @@ enum SessionEnd {
 /// Speaks with one interface until either side ends.
 pub(super) async fn run(socket: WebSocket, shared: Arc<Shared>) {
     let (mut sink, mut stream) = socket.split();
-    let end = match welcome(&mut sink, &mut stream, &shared).await {
-        Ok(next_index) => {
+    let mut shown = shared.shown.subscribe();
+    let end = match welcome(&mut sink, &mut stream, &shared, &mut shown).await {
+        Ok((first, next_index)) => {
             let (replies, reply_queue) = mpsc::channel(COMMANDS_MAX);
             tokio::select! {
                 end = read(&mut stream, &shared, replies) => end,
-                end = write(&mut sink, &shared, next_index, reply_queue) => end,
+                end = write(&mut sink, &shared, (first, shown), next_index, reply_queue) => end,
             }
         }
         Err(SessionEnd::Refused(reason)) => {
@@ -69,18 +70,23 @@ pub(super) async fn run(socket: WebSocket, shared: Arc<Shared>) {
         Err(end) => end,
     };
     tracing::debug!(%end, "an interface's connection ended");
+    // One that does not read would not read the goodbye either, and its place is wanted.
+    if matches!(end, SessionEnd::TooSlow) {
+        return;
+    }
     // Whether the goodbye arrives makes no difference any more.
     if !matches!(tokio::time::timeout(WRITE_LIMIT, sink.close()).await, Ok(Ok(()))) {
         tracing::debug!("an interface's connection was not closed in order");
     }
 }
 
-/// Hears the hello and answers it. Gives the index of the first event to send.
+/// Hears the hello and answers it. Gives what is shown, and the index of its first event to send.
 async fn welcome(
     sink: &mut SplitSink<WebSocket, Message>,
     stream: &mut SplitStream<WebSocket>,
     shared: &Shared,
-) -> Result<u64, SessionEnd> {
+    shown: &mut watch::Receiver<Arc<Shown>>,
+) -> Result<(Arc<Shown>, u64), SessionEnd> {
     let hello = tokio::select! {
         text = tokio::time::timeout(HELLO_LIMIT, next_text(stream)) => {
             text.map_err(|_| SessionEnd::Refused("no hello came in time".to_owned()))??
@@ -93,19 +99,23 @@ async fn welcome(
             "the interface speaks version {version} of the control protocol and the harness version {CONTROL_VERSION}; reload the interface"
         )));
     }
-    let recorder = shared.shown.recorder();
+    let now = Arc::clone(&shown.borrow_and_update());
+    let recorder = now.recorder();
     let current = recorder.run_id();
-    say(
-        sink,
-        &ToInterface::Welcome {
-            version: CONTROL_VERSION,
-            run_id: current,
-            environment: shared.shown.environment(),
-            business_now: shared.shown.business_now(),
-        },
-    )
-    .await?;
-    Ok(if run_id == Some(current) { next_index.min(recorder.next_index()) } else { 0 })
+    say_welcome(sink, &now).await?;
+    let next_index = if run_id == Some(current) { next_index.min(recorder.next_index()) } else { 0 };
+    Ok((now, next_index))
+}
+
+/// Says which run is shown from now on.
+async fn say_welcome(sink: &mut SplitSink<WebSocket, Message>, shown: &Shown) -> Result<(), SessionEnd> {
+    let welcome = ToInterface::Welcome {
+        version: CONTROL_VERSION,
+        run_id: shown.recorder().run_id(),
+        environment: shown.environment(),
+        business_now: shown.business_now(),
+    };
+    say(sink, &welcome).await
 }
 
 /// The hello's version, run and next index. Another version may say its hello in another form, so the version is
@@ -195,15 +205,19 @@ fn command_number(text: &str) -> Option<u64> {
     serde_json::from_str::<Numbered>(text).ok().map(|numbered| numbered.id)
 }
 
-/// Sends the trace from `next_index` on, and replies as they come.
+/// Sends the trace from `next_index` on, replies as they come, and how a scenario goes. When another run is shown it is
+/// announced and begins at its beginning.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     shared: &Shared,
+    (mut now, mut shown): (Arc<Shown>, watch::Receiver<Arc<Shown>>),
     mut next_index: u64,
     mut replies: mpsc::Receiver<ToInterface>,
 ) -> SessionEnd {
-    let recorder = shared.shown.recorder();
+    let mut recorder = now.recorder().clone();
     let mut news = recorder.news();
+    let mut progress = shared.theatre.news();
+    let (mut progress_told, mut progress_not_before) = (0, Instant::now());
     let mut not_before = Instant::now();
     let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     loop {
@@ -213,7 +227,31 @@ async fn write(
                 let reason = "the harness ends".to_owned();
                 return say(sink, &ToInterface::Closing { reason }).await.err().unwrap_or(SessionEnd::Gone);
             }
+            Ok(()) = shown.changed() => {
+                let next = Arc::clone(&shown.borrow_and_update());
+                if next.recorder().run_id() == recorder.run_id() {
+                    continue;
+                }
+                now = next;
+                recorder = now.recorder().clone();
+                news = recorder.news();
+                next_index = 0;
+                not_before = Instant::now();
+                say_welcome(sink, &now).await
+            }
             Some(reply) = replies.recv() => say(sink, &reply).await,
+            change = progress_is_due(&mut progress, progress_told, progress_not_before) => {
+                progress_told = change;
+                match shared.theatre.progress() {
+                    Some(progress) => {
+                        // Long lists are told less often, so that they cost no more than short ones.
+                        let pause = BATCH_INTERVAL * (1 + u32::try_from(progress.steps.len() / 250).unwrap_or(u32::MAX));
+                        progress_not_before = Instant::now() + pause;
+                        say(sink, &ToInterface::Scenario { progress }).await
+                    }
+                    None => Ok(()),
+                }
+            }
             () = batch_is_due(&mut news, next_index, not_before) => {
                 let began = Instant::now();
                 let batch = recorder.read_from(next_index, TRACE_BATCH_MAX);
@@ -238,6 +276,16 @@ async fn write(
             return end;
         }
     }
+}
+
+/// Waits until there is a later change of a scenario's progress than this one, and until the pace allows to tell of it.
+async fn progress_is_due(news: &mut watch::Receiver<u64>, told: u64, not_before: Instant) -> u64 {
+    let Ok(change) = news.wait_for(|change| *change > told).await.map(|change| *change) else {
+        // The server outlives its sessions; should it not, there is nothing more to come.
+        return std::future::pending().await;
+    };
+    tokio::time::sleep_until(not_before).await;
+    change
 }
 
 /// Waits until there is an event with this index, and until the pace allows a batch.

@@ -28,9 +28,17 @@ const NESTING_MAX: usize = 8;
 /// What an id that the run gives is written with: `$(message:NAME)`.
 pub(super) const KINDS: [&str; 3] = ["conversation", "message", "media"];
 
+/// A document that was written out.
+pub(super) struct Expanded {
+    pub document: Node,
+    /// For each step the line of the document it comes from: of a loop, of an `include`, or its own.
+    pub lines: Vec<u32>,
+    pub problems: Vec<Problem>,
+}
+
 /// Writes a document out. Files it includes are added to `sources`, whose first one is the document's own; they
 /// are looked for in the folder of `file`, which holds the document.
-pub(super) fn expand(document: Node, sources: &mut Vec<Source>, file: Option<&Path>) -> (Node, Vec<Problem>) {
+pub(super) fn expand(document: Node, sources: &mut Vec<Source>, file: Option<&Path>) -> Expanded {
     let file = file.and_then(|file| file.canonicalize().ok());
     let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned);
     let mut expander = Expander {
@@ -44,10 +52,11 @@ pub(super) fn expand(document: Node, sources: &mut Vec<Source>, file: Option<&Pa
         steps: 0,
         weight: 0,
         is_full: false,
+        lines: Vec::new(),
         problems: Vec::new(),
     };
     let document = expander.document(document);
-    (document, expander.problems)
+    Expanded { document, lines: expander.lines, problems: expander.problems }
 }
 
 struct Expander<'s> {
@@ -67,6 +76,8 @@ struct Expander<'s> {
     weight: usize,
     /// Nothing more is written out.
     is_full: bool,
+    /// Where in the document itself each of its steps comes from.
+    lines: Vec<u32>,
     problems: Vec<Problem>,
 }
 
@@ -80,7 +91,7 @@ impl Expander<'_> {
             .into_iter()
             .map(|(key, value)| {
                 let is_steps = matches!(&key.value, NodeValue::Text(key) if key == "steps");
-                let value = if is_steps { self.list(&value) } else { self.part(&value, false) };
+                let value = if is_steps { self.own_list(&value) } else { self.part(&value, false) };
                 (key, value)
             })
             .collect();
@@ -118,6 +129,17 @@ impl Expander<'_> {
     }
 
     // ---- steps ------------------------------------------------------------------------------------------
+
+    /// The document's own list of steps, written out.
+    fn own_list(&mut self, node: &Node) -> Node {
+        let NodeValue::List(steps) = &node.value else { return self.part(node, false) };
+        let mut written = Vec::new();
+        for step in steps {
+            self.steps(std::slice::from_ref(step), &mut written);
+            self.lines.resize(written.len(), step.place.line);
+        }
+        Node::new(node.place, NodeValue::List(written))
+    }
 
     /// A list of steps, written out.
     fn list(&mut self, node: &Node) -> Node {

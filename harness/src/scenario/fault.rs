@@ -39,7 +39,7 @@ pub struct FaultStep {
 
 impl FaultStep {
     /// The fault with its figures.
-    pub(super) fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> Fault {
         let count = self.count.as_ref().map_or(defaults::COUNT, |count| u64::from(count.0));
         let ms = |period: &Option<At<Period>>, absent| {
             period.as_ref().map_or(absent, |period| u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX))

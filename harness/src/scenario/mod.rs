@@ -33,7 +33,7 @@ use std::path::Path;
 pub use file::ScenarioFile;
 pub use outcome::{RunReport, StepOutcome, StepResult, Verdict};
 pub use problem::Refusal;
-pub use run::{RunOptions, play_tour, play_tour_at, run};
+pub use run::{RunOptions, Watcher, play_tour, play_tour_at, run, run_watched};
 
 use problem::{Problem, Source};
 use tree::Place;
@@ -50,6 +50,8 @@ pub struct Scenario {
     pub file: ScenarioFile,
     /// The names of the files it includes; [`tree::Place::file`] counts them from 1.
     pub included: Vec<String>,
+    /// For each step the line of the scenario itself it stands at: of one that is included, where it is included.
+    pub lines: Vec<u32>,
 }
 
 /// Why there is no scenario.
@@ -69,7 +71,7 @@ pub enum ScenarioError {
 }
 
 /// The largest scenario file that is read, in bytes: a larger one is something else.
-const FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;
+pub(crate) const FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 impl Scenario {
     /// Reads and checks a file. It may include others of its folder.
@@ -88,14 +90,15 @@ impl Scenario {
         Self::read_from(file_name, text.to_owned(), None)
     }
 
-    fn read_from(file_name: &str, text: String, path: Option<&Path>) -> Result<Self, Refusal> {
+    /// Reads and checks a text that is, or is going to be, in a file at `path`: beside it others are looked for.
+    pub(crate) fn read_from(file_name: &str, text: String, path: Option<&Path>) -> Result<Self, Refusal> {
         let document = tree::Node::parse(0, &text);
         let mut sources = vec![Source { name: file_name.to_owned(), text }];
         let document = match document {
             Ok(document) => document,
             Err(problem) => return Err(Refusal::of(sources, vec![problem])),
         };
-        let (document, mut problems) = expand::expand(document, &mut sources, path);
+        let expand::Expanded { document, lines, mut problems } = expand::expand(document, &mut sources, path);
         problems.extend(shape::check(&document));
         if !problems.is_empty() {
             return Err(Refusal::of(sources, problems));
@@ -109,7 +112,16 @@ impl Scenario {
         if !problems.is_empty() {
             return Err(Refusal::of(sources, problems));
         }
-        Ok(Self { file_name: file_name.to_owned(), file, included })
+        let own =
+            |(step, line): (&file::At<file::Step>, u32)| if step.place.file == 0 { step.place.line } else { line };
+        let lines = file.steps.iter().zip(lines).map(own).collect();
+        Ok(Self { file_name: file_name.to_owned(), file, included, lines })
+    }
+
+    /// Every step: the line of the scenario itself it stands at, and what it does.
+    pub(crate) fn outline(&self) -> Vec<(u32, String)> {
+        let titles = self.file.steps.iter().map(|step| run::title_of(self, step));
+        self.lines.iter().copied().zip(titles).collect()
     }
 
     /// The scenario's name.
@@ -120,6 +132,38 @@ impl Scenario {
     /// The file a place is in, when it is not the scenario itself.
     pub fn included_at(&self, place: Place) -> Option<&str> {
         included_at(&self.included, place)
+    }
+}
+
+/// What can be said of a text that is no scenario: its name, what it is about, and the lines and words of its own steps.
+#[derive(Debug, Default)]
+pub(crate) struct Sketch {
+    /// Whether it is a document at all.
+    pub(crate) reads: bool,
+    /// Its name.
+    pub(crate) name: Option<String>,
+    /// What it is about.
+    pub(crate) about: Option<String>,
+    /// Where its steps begin, and the word of each.
+    pub(crate) steps: Vec<(u32, String)>,
+}
+
+impl Sketch {
+    /// Of a text, right or wrong.
+    pub(crate) fn of(text: &str) -> Self {
+        let Ok(document) = tree::Node::parse(0, text) else { return Self::default() };
+        let field = |name: &str| document.get(name).and_then(tree::Node::scalar).filter(|text| !text.trim().is_empty());
+        let mut steps = Vec::new();
+        if let Some(tree::Node { value: tree::NodeValue::List(list), .. }) = document.get("steps") {
+            for step in list {
+                if let tree::NodeValue::Map(pairs) = &step.value
+                    && let Some((key, _)) = pairs.first()
+                {
+                    steps.extend(key.scalar().map(|word| (step.place.line, word)));
+                }
+            }
+        }
+        Self { reads: true, name: field("scenario"), about: field("about"), steps }
     }
 }
 

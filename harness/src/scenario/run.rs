@@ -59,6 +59,29 @@ pub struct RunOptions {
     pub pace: Option<Duration>,
 }
 
+/// Follows a scenario while it is played.
+pub trait Watcher {
+    /// Before a step of the file, which waits for this. What was planned beside the steps, such as the end of a fault,
+    /// goes on meanwhile.
+    fn before<'a>(&'a mut self, step: &'a StepResult) -> BoxFuture<'a, ()>;
+
+    /// After a step, also one that was skipped, and after those at the end that stand in no file.
+    fn after(&mut self, step: &StepResult);
+}
+
+/// A watcher that only hears what became of each step.
+struct OnStep<F>(F);
+
+impl<F: FnMut(&StepResult)> Watcher for OnStep<F> {
+    fn before<'a>(&'a mut self, _: &'a StepResult) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn after(&mut self, step: &StepResult) {
+        (self.0)(step);
+    }
+}
+
 /// Plays a scenario and checks everything. `on_step` is called after each step.
 ///
 /// The audit covers the world's whole recording: a scenario has a world of its own.
@@ -66,7 +89,26 @@ pub async fn run(
     world: &World,
     scenario: &Scenario,
     options: &RunOptions,
-    mut on_step: impl FnMut(&StepResult),
+    on_step: impl FnMut(&StepResult),
+) -> RunReport {
+    play_and_judge(world, scenario, options, &mut OnStep(on_step)).await
+}
+
+/// Like [`run`], with somebody who may hold each step back.
+pub fn run_watched<'a>(
+    world: &'a World,
+    scenario: &'a Scenario,
+    options: &'a RunOptions,
+    watcher: &'a mut (impl Watcher + Send),
+) -> BoxFuture<'a, RunReport> {
+    Box::pin(play_and_judge(world, scenario, options, watcher))
+}
+
+async fn play_and_judge(
+    world: &World,
+    scenario: &Scenario,
+    options: &RunOptions,
+    watcher: &mut impl Watcher,
 ) -> RunReport {
     let started = Instant::now();
     let watch = TimerWatch::begin();
@@ -78,7 +120,7 @@ pub async fn run(
     let steps = match player {
         Ok(player) => {
             let playing = Instant::now();
-            let steps = player.play(options.pace, &mut on_step).await;
+            let steps = player.play(options.pace, watcher).await;
             cost.steps_us = elapsed_us(playing);
             schedule = Some(player.schedule);
             steps
@@ -86,7 +128,9 @@ pub async fn run(
         Err(error) => {
             environment_failed = Some(error.to_string());
             let skipped: Vec<_> = all_steps(scenario).collect();
-            skipped.iter().for_each(&mut on_step);
+            for step in &skipped {
+                watcher.after(step);
+            }
             skipped
         }
     };
@@ -109,10 +153,10 @@ pub async fn run(
     if report.environment_failed.is_none() {
         let schedule = schedule.unwrap_or_default();
         let healing = Instant::now();
-        heal(world, &schedule, &mut report, &mut on_step).await;
+        heal(world, &schedule, &mut report, watcher).await;
         report.cost.heal_us = elapsed_us(healing);
         let resting = Instant::now();
-        rest(world, &mut report, &mut on_step).await;
+        rest(world, &mut report, watcher).await;
         report.cost.rest_us = elapsed_us(resting);
     }
     report.cost.timers_late = watch.end().await;
@@ -133,14 +177,14 @@ pub async fn run(
 }
 
 /// Ends every fault that is left. What does not answer after it is at fault, so that is a failed step of its own.
-async fn heal(world: &World, schedule: &Schedule, report: &mut RunReport, on_step: &mut impl FnMut(&StepResult)) {
+async fn heal(world: &World, schedule: &Schedule, report: &mut RunReport, watcher: &mut impl Watcher) {
     let started = Instant::now();
     let outcome = match schedule.end(world).await {
         Ok(false) => return,
         Ok(true) => StepOutcome::Passed,
         Err(found) => StepOutcome::Failed { expected: "everything to answer again".to_owned(), found },
     };
-    ending_step(report, "every fault is healed", outcome, started, on_step);
+    ending_step(report, "every fault is healed", outcome, started, watcher);
 }
 
 fn ending_step(
@@ -148,7 +192,7 @@ fn ending_step(
     title: &str,
     outcome: StepOutcome,
     started: Instant,
-    on_step: &mut impl FnMut(&StepResult),
+    watcher: &mut impl Watcher,
 ) {
     let step = StepResult {
         number: report.steps.len() + 1,
@@ -159,12 +203,12 @@ fn ending_step(
         took_us: elapsed_us(started),
         messages: Vec::new(),
     };
-    on_step(&step);
+    watcher.after(&step);
     report.steps.push(step);
 }
 
 /// Lets everything come to rest. A backend that does not is at fault, so that is a failed step of its own.
-async fn rest(world: &World, report: &mut RunReport, on_step: &mut impl FnMut(&StepResult)) {
+async fn rest(world: &World, report: &mut RunReport, watcher: &mut impl Watcher) {
     let started = Instant::now();
     let outcome = match world.quiesce(REST_LIMIT).await {
         Ok(()) => return,
@@ -174,7 +218,7 @@ async fn rest(world: &World, report: &mut RunReport, on_step: &mut impl FnMut(&S
         }
         Err(error) => StepOutcome::Inconclusive { reason: error.to_string() },
     };
-    ending_step(report, "everything comes to rest", outcome, started, on_step);
+    ending_step(report, "everything comes to rest", outcome, started, watcher);
 }
 
 /// Why the tour could not be played.
@@ -208,7 +252,7 @@ pub fn play_tour_at(world: &World, pace: Option<Duration>) -> BoxFuture<'_, Resu
     Box::pin(async move {
         let scenario = Scenario::read("tour.yaml", super::TOUR)?;
         let player = Player::new(world, &scenario).await?;
-        for step in player.play(pace, &mut |_| {}).await {
+        for step in player.play(pace, &mut OnStep(|_: &StepResult| {})).await {
             let reason = match step.outcome {
                 StepOutcome::Passed | StepOutcome::Skipped => continue,
                 StepOutcome::Failed { expected, found } => format!("expected {expected}, found {found}"),
@@ -234,7 +278,7 @@ fn all_steps(scenario: &Scenario) -> impl Iterator<Item = StepResult> {
 }
 
 /// What a step does, and in which file it stands when that is another one.
-fn title_of(scenario: &Scenario, step: &At<Step>) -> String {
+pub(super) fn title_of(scenario: &Scenario, step: &At<Step>) -> String {
     let title = title(&step.value);
     match (&step.value, scenario.included_at(step.place)) {
         (Step::Mark(_), _) | (_, None) => title,
@@ -366,7 +410,7 @@ impl<'w> Player<'w> {
         })
     }
 
-    async fn play(&self, pace: Option<Duration>, on_step: &mut impl FnMut(&StepResult)) -> Vec<StepResult> {
+    async fn play(&self, pace: Option<Duration>, watcher: &mut impl Watcher) -> Vec<StepResult> {
         let mut results = Vec::new();
         let mut ended = false;
         for (mut result, step) in all_steps(self.scenario).zip(&self.scenario.file.steps) {
@@ -374,6 +418,10 @@ impl<'w> Player<'w> {
                 if let Some(pace) = pace.filter(|_| !results.is_empty() && is_action(&step.value)) {
                     // The one place where time passes for its own sake: people watch.
                     tokio::time::sleep(pace).await;
+                }
+                tokio::select! {
+                    () = watcher.before(&result) => {}
+                    never = self.schedule.run(self.world) => match never {},
                 }
                 let started = Instant::now();
                 let done = tokio::select! {
@@ -392,7 +440,7 @@ impl<'w> Player<'w> {
                 };
                 result.took_us = elapsed_us(started);
             }
-            on_step(&result);
+            watcher.after(&result);
             results.push(result);
         }
         self.all_read_on();

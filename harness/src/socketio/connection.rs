@@ -1,6 +1,7 @@
 //! One connection: opening, the task that reads and writes, and every way of ending.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -74,6 +75,9 @@ pub enum Pace {
     Full,
     /// One frame each interval: a slow phone.
     Every(Duration),
+    /// Only so many bytes a second: a narrow way. A frame is read whole, and the time it takes is waited before the
+    /// next one.
+    Bytes(NonZeroU32),
     /// Not at all, until the pace changes. The server's pings go unanswered too.
     Paused,
 }
@@ -574,15 +578,16 @@ impl Task {
         pinged: &watch::Sender<()>,
     ) -> DisconnectReason {
         let mut slow = false;
+        let mut bytes = 0;
         loop {
             if slow || pace.has_changed().unwrap_or(false) {
-                slow = wait_for_turn(&mut pace).await;
+                slow = wait_for_turn(&mut pace, bytes).await;
             }
             let next = tokio::select! {
                 biased;
                 // A pace that changes while nothing comes holds for what comes next.
                 () = changed(&mut pace) => {
-                    slow = wait_for_turn(&mut pace).await;
+                    slow = wait_for_turn(&mut pace, bytes).await;
                     continue;
                 }
                 next = stream.next() => next,
@@ -603,6 +608,7 @@ impl Task {
                 None => return DisconnectReason::ClosedByServer { code: None, text: String::new() },
             };
             let at = Instant::now();
+            bytes = text.len();
             match Packet::read(&text) {
                 Ok(Packet::Event { namespace, name, payload }) if *namespace == *self.namespace => {
                     self.handler.on_event(at, &name, payload);
@@ -643,24 +649,25 @@ async fn changed(pace: &mut watch::Receiver<Pace>) {
     }
 }
 
-/// Waits as long as the pace says before the next frame is read; whether a pace still holds.
-async fn wait_for_turn(pace: &mut watch::Receiver<Pace>) -> bool {
+/// Waits as long as the pace says before the next frame is read, after one of so many bytes; whether a pace still holds.
+async fn wait_for_turn(pace: &mut watch::Receiver<Pace>, bytes: usize) -> bool {
     loop {
         let now = *pace.borrow_and_update();
-        match now {
+        let interval = match now {
             Pace::Full => return false,
-            Pace::Every(interval) => {
-                // A change of pace ends the wait early.
-                tokio::select! {
-                    () = tokio::time::sleep(interval) => return true,
-                    changed = pace.changed() => if changed.is_err() { return false },
-                }
-            }
+            Pace::Every(interval) => interval,
+            Pace::Bytes(rate) => Duration::from_secs_f64(bytes as f64 / f64::from(rate.get())),
             Pace::Paused => {
                 if pace.changed().await.is_err() {
                     return false;
                 }
+                continue;
             }
+        };
+        // A change of pace ends the wait early.
+        tokio::select! {
+            () = tokio::time::sleep(interval) => return true,
+            changed = pace.changed() => if changed.is_err() { return false },
         }
     }
 }

@@ -23,7 +23,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-pub use self::upload::{UploadError, upload_picture};
+pub use self::upload::{UploadError, upload, upload_picture};
 use self::view::SendKey;
 pub use self::view::{SeenAck, SeenEvent, SendAnswer, Source, UserView};
 use crate::recorder::Recorder;

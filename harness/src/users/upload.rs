@@ -1,4 +1,4 @@
-//! Putting a picture where the media service says (S1.7).
+//! Putting a file where the media service says (S1.7).
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ const PICTURE: &[u8] = &[
     0x0a, 0x2d, 0xb4, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// Why a picture was not uploaded. A refusal by the service is not among these: it is an answer.
+/// Why a file was not uploaded. A refusal by the service is not among these: it is an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The user could not ask.
     #[error(transparent)]
     User(#[from] UserError),
     /// The bytes did not get to the media service.
-    #[error("the picture was not uploaded: {0}")]
+    #[error("the file was not uploaded: {0}")]
     Put(String),
     /// A file name of our own making is none.
     #[error("not a file name: {0}")]
@@ -45,16 +45,29 @@ pub fn upload_picture<'a>(
     file_name: Option<&'a FileName>,
 ) -> BoxFuture<'a, Result<Result<MediaId, WireError>, UploadError>> {
     Box::pin(async move {
-        let request = wire::UploadUrl {
-            file_name: file_name.cloned().map_or_else(|| FileName::new(FILE_NAME), Ok)?,
-            content_type: CONTENT_TYPE.to_owned(),
-            size_bytes: PICTURE.len() as u64,
-        };
+        let file_name = file_name.cloned().map_or_else(|| FileName::new(FILE_NAME), Ok)?;
+        upload(user, file_name, CONTENT_TYPE, PICTURE).await
+    })
+}
+
+/// Asks `media:upload_url` for a file and puts its bytes there, as a client would. The type is one line.
+pub fn upload<'a>(
+    user: &'a SimulatedUser,
+    file_name: FileName,
+    content_type: &'a str,
+    bytes: &'a [u8],
+) -> BoxFuture<'a, Result<Result<MediaId, WireError>, UploadError>> {
+    Box::pin(async move {
+        if content_type.chars().any(char::is_control) {
+            return Err(UploadError::Put(format!("{content_type:?} is no media type")));
+        }
+        let request =
+            wire::UploadUrl { file_name, content_type: content_type.to_owned(), size_bytes: bytes.len() as u64 };
         let answer = match user.request(&request).await? {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),
         };
-        match tokio::time::timeout(UPLOAD_LIMIT, put(&answer.url, CONTENT_TYPE, PICTURE)).await {
+        match tokio::time::timeout(UPLOAD_LIMIT, put(&answer.url, content_type, bytes)).await {
             Ok(Ok(())) => Ok(Ok(answer.media_id)),
             Ok(Err(problem)) => Err(UploadError::Put(problem)),
             Err(_) => Err(UploadError::Put(format!("{} does not answer", answer.url))),

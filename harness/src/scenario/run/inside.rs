@@ -6,11 +6,11 @@ use ackscope_core::cache::{ConversationCache, Lookup};
 use ackscope_core::log::{EventLog, LogError, Position, Record, Topic};
 use ackscope_core::record::TRACEPARENT;
 use ackscope_core::state::Found;
-use ackscope_protocol::ids::{ConversationId, MessageId};
-use serde_json::Value;
+use ackscope_protocol::ids::ConversationId;
 
 use super::looks::{WantedMessage, wanted_reactions};
 use super::{Asking, Player, Trouble, inconclusive, limit_of};
+use crate::records::{About, about_of};
 use crate::scenario::file::words::Circuit;
 use crate::scenario::file::{At, ExpectBreaker, ExpectCached, ExpectDeadLetters, ExpectLog, ExpectStored, Lifetime};
 use crate::scenario::period::short;
@@ -168,13 +168,6 @@ fn counted(records: u64) -> String {
     if records == 1 { "1 record".to_owned() } else { format!("{records} records") }
 }
 
-/// What records must be about to be counted; both absent: anything.
-#[derive(Default)]
-struct About {
-    message_id: Option<MessageId>,
-    conversation_id: Option<ConversationId>,
-}
-
 /// Records counted so far, and where to go on.
 #[derive(Default)]
 struct RecordCount {
@@ -237,23 +230,10 @@ impl RecordCount {
     }
 }
 
-/// What a record says it is about, whichever topic it is of.
-fn about_of(value: &[u8]) -> Option<About> {
-    let envelope: Value = serde_json::from_slice(value).ok()?;
-    let data = &envelope["data"];
-    let id = |places: [&Value; 3]| places.into_iter().find_map(Value::as_str).map(str::to_owned);
-    let message_id = id([&data["message_id"], &data["message"]["message_id"], &Value::Null]);
-    let conversation_id =
-        id([&data["conversation_id"], &data["message"]["conversation_id"], &data["conversation"]["conversation_id"]]);
-    Some(About {
-        message_id: message_id.and_then(|id| id.parse().ok()),
-        conversation_id: conversation_id.and_then(|id| id.parse().ok()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use ackscope_protocol::ids::MessageId;
+    use serde_json::{Value, json};
     use uuid::Uuid;
 
     use super::*;
