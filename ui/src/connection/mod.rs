@@ -10,7 +10,9 @@ mod transport;
 use std::collections::BTreeMap;
 
 use ackscope_protocol::Timestamp;
-use ackscope_protocol::control::{CONTROL_VERSION, Command, CommandAnswer, Environment, ToHarness, ToInterface};
+use ackscope_protocol::control::{
+    CONTROL_VERSION, Command, CommandAnswer, Environment, ScenarioProgress, ToHarness, ToInterface,
+};
 use ackscope_protocol::trace::TraceEvent;
 use uuid::Uuid;
 
@@ -29,6 +31,8 @@ const GREETING_TIMEOUT_SECS: f64 = 10.0;
 const COMMAND_TIMEOUT_SECS: f64 = 15.0;
 /// The tour is answered when it is over.
 const TOUR_TIMEOUT_SECS: f64 = 300.0;
+/// A scenario is answered when its backend has started, a reset when everything answers.
+const START_TIMEOUT_SECS: f64 = 120.0;
 /// From this failure on, a person is told what may be the matter.
 const FAILURES_UNTIL_ADVICE: u32 = 3;
 
@@ -97,6 +101,8 @@ pub enum Incoming {
         /// How many.
         count: u64,
     },
+    /// How a scenario goes.
+    Scenario(Box<ScenarioProgress>),
     /// A command was carried out.
     Done {
         /// The command.
@@ -204,7 +210,12 @@ impl Connection {
         }
         let id = self.next_command_id;
         self.next_command_id += 1;
-        let timeout_secs = if command == Command::PlayTour { TOUR_TIMEOUT_SECS } else { COMMAND_TIMEOUT_SECS };
+        let timeout_secs = match command {
+            Command::PlayTour => TOUR_TIMEOUT_SECS,
+            // A backend of its own starts first; in containers that takes a while.
+            Command::RunScenario { .. } | Command::ResetFaults => START_TIMEOUT_SECS,
+            _ => COMMAND_TIMEOUT_SECS,
+        };
         self.say(&ToHarness::Command { id, command: command.clone() });
         self.pending.insert(id, PendingCommand { command, deadline_secs: now_secs + timeout_secs });
         Ok(())
@@ -308,6 +319,7 @@ impl Connection {
                     });
                 }
             }
+            ToInterface::Scenario { progress } => take(Incoming::Scenario(Box::new(progress))),
             ToInterface::Closing { reason } => self.lose(
                 Problem {
                     what: format!("The harness has ended: {reason}"),

@@ -22,16 +22,24 @@ pub enum Only {
 pub struct Filter {
     /// By what became of it.
     pub only: Only,
-    /// Part of the text or of the sender's name; upper and lower case are the same.
+    /// Part of the text, the sender's name, the `temp_id` or a reason of rejection, or a whole `message_id`; upper and
+    /// lower case are the same.
     pub needle: String,
 }
 
 impl Filter {
-    fn is_open(&self) -> bool {
-        self.only == Only::All && self.needle.is_empty()
+    /// Whether it lets everything through.
+    pub fn is_open(&self) -> bool {
+        self.only == Only::All && self.needle.trim().is_empty()
     }
 
-    fn matches(&self, run: &Run, lane: &Lane) -> bool {
+    /// With the needle as [`Self::matches`] wants it.
+    pub(super) fn prepared(&self) -> Self {
+        Self { only: self.only, needle: self.needle.trim().to_lowercase() }
+    }
+
+    /// Whether a lane passes; the filter must have been [`Self::prepared`].
+    pub(super) fn matches(&self, run: &Run, lane: &Lane) -> bool {
         let by_outcome = match self.only {
             Only::All => true,
             Only::OverBudget => lane.is_over_budget(),
@@ -40,7 +48,13 @@ impl Filter {
         by_outcome
             && (self.needle.is_empty()
                 || contains(run.user_name(lane.sender), &self.needle)
-                || lane.text.as_deref().is_some_and(|text| contains(text, &self.needle)))
+                || lane.text.as_deref().is_some_and(|text| contains(text, &self.needle))
+                || lane.temp_id.as_ref().is_some_and(|temp_id| contains(temp_id.as_str(), &self.needle))
+                || lane.rejection().is_some_and(|error| {
+                    contains(error.code.as_str(), &self.needle) || contains(&error.message, &self.needle)
+                })
+                // A whole id that was copied from somewhere else.
+                || self.needle.len() == 36 && lane.message_id.to_string() == self.needle)
     }
 }
 
@@ -65,7 +79,7 @@ impl LaneList {
     /// Brings the list up to date. Returns whether there is more to look at in the next frame.
     pub fn update(&mut self, run: &Run, filter: &Filter) -> bool {
         self.all = run.lane_range();
-        let filter = Filter { only: filter.only, needle: filter.needle.trim().to_lowercase() };
+        let filter = filter.prepared();
         if filter != self.filter || self.epoch != run.changes_epoch {
             self.filter = filter;
             self.epoch = run.changes_epoch;

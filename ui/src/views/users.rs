@@ -324,7 +324,7 @@ impl UserPane {
     fn below_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User, entry: &Entry, own: Option<&Lane>) {
         let tokens = scene.tokens;
         let is_own = entry.sender_id == user.user_id;
-        if !is_own && !entry.is_edited && entry.media_items == 0 && entry.reactions.is_empty() {
+        if !is_own && entry.edits.is_empty() && entry.media.is_empty() && entry.reactions.is_empty() {
             return;
         }
         let layout = if is_own { Layout::right_to_left(Align::Center) } else { Layout::left_to_right(Align::Center) };
@@ -366,11 +366,11 @@ impl UserPane {
                     }
                 }
             }
-            if entry.is_edited {
+            if !entry.edits.is_empty() {
                 ui.label(widgets::small(tokens, "edited"));
             }
-            if entry.media_items > 0 {
-                ui.label(widgets::small(tokens, format::count(entry.media_items as u64, "media item", "media items")));
+            if !entry.media.is_empty() {
+                ui.label(widgets::small(tokens, format::count(entry.media.len() as u64, "media item", "media items")));
             }
             for (emoji, users) in &entry.reactions {
                 ui.label(widgets::small(tokens, format!("{emoji} {}", users.len())));
