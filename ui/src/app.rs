@@ -215,6 +215,11 @@ impl App {
         self.focus
     }
 
+    /// Asks for something, as a view or a key would; it is done in the next frame.
+    pub fn ask(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
     fn is_ready(&self) -> bool {
         self.connection.as_ref().is_some_and(Connection::is_ready)
     }
@@ -283,6 +288,9 @@ impl App {
 
     fn failed(&mut self, command: &Command, reason: &str, now_secs: f64) {
         let sentence = format!("{}: {reason}", command_title(command));
+        if self.dialog.as_mut().is_some_and(|dialog| dialog.answered(command, Err(reason))) {
+            return;
+        }
         match command {
             // These panes say it where it belongs.
             Command::Inspect { place } => self.inspector.failed(place, reason.to_owned()),
@@ -305,6 +313,14 @@ impl App {
                 self.chats.user(&user).open(conversation.conversation_id);
             }
             (Command::AdvanceClock { by_ms }, _) => self.business.advance(by_ms),
+            (Command::Upload { user, .. }, CommandAnswer::Uploaded { media_id }) => {
+                self.chats.user(&user).attach(media_id);
+            }
+            (command @ Command::Request { .. }, CommandAnswer::Answered { answer }) => {
+                if let Some(dialog) = &mut self.dialog {
+                    dialog.answered(&command, Ok(&answer));
+                }
+            }
             (Command::Inspect { place }, CommandAnswer::Inspected { rows, more }) => {
                 self.inspector.found(place, rows, more, self.business.now(now_secs));
             }
@@ -327,6 +343,9 @@ impl App {
                 Action::SelectRange(range) => self.select_range(range),
                 Action::NewConversation(user) => self.dialog = Some(Dialog::new_conversation(user)),
                 Action::AddUser => self.dialog = Some(Dialog::add_user()),
+                Action::AnyRequest(user, conversation_id) => {
+                    self.dialog = Some(Dialog::any_request(user, conversation_id, self.focus.selected));
+                }
                 Action::WriteAs(user) => {
                     self.dock.open(Pane::Users);
                     self.chats.show(&user);
@@ -589,7 +608,7 @@ impl eframe::App for App {
                 _ => pane.title().to_owned(),
             };
             let trailing = |ui: &mut Ui, pane: Pane| {
-                if pane == Pane::Timeline && ui.available_width() > 560.0 {
+                if pane == Pane::Timeline && ui.available_width() > 880.0 {
                     ui.add_space(theme::space::M);
                     timeline::legend_ui(ui, tokens);
                 }

@@ -398,6 +398,37 @@ pub fn sample() -> Vec<TraceEvent> {
     script.finish()
 }
 
+/// Figures of health and a fault, to look at.
+pub fn sample_health() -> Vec<TraceEvent> {
+    let health = |name: &str, value: f64| TraceEvent {
+        at_us: 6_500_000,
+        what: Happening::Health { name: name.to_owned(), value },
+    };
+    let mut events: Vec<TraceEvent> = (0..6_u32)
+        .flat_map(|partition| {
+            [
+                health(&format!("depth.message.sent.{partition}"), f64::from(partition * 7 + 3)),
+                health(&format!("depth.message.delivered.{partition}"), f64::from(partition * 6 + 1)),
+                health(&format!("lag.message-persistence.message.sent.{partition}"), f64::from(partition % 3)),
+                health(&format!("lag.search-indexing.message.sent.{partition}"), f64::from(partition * 4)),
+            ]
+        })
+        .collect();
+    for (name, value) in [
+        ("cache.hits", 41.0),
+        ("cache.misses", 7.0),
+        ("breaker.search", 2.0),
+        ("breaker.media", 0.0),
+        ("connections", 3.0),
+        ("unpersisted", 2.0),
+    ] {
+        events.push(health(name, value));
+    }
+    let what = Happening::Fault { target: "search".to_owned(), kind: "outage".to_owned(), active: true };
+    events.push(TraceEvent { at_us: 6_600_000, what });
+    events
+}
+
 /// Plays the part of the harness for a preview: accepts, welcomes, tells a run, and carries out sends.
 pub struct Player {
     harness: FakeHarness,

@@ -120,6 +120,11 @@ impl Desk {
         self.settle();
     }
 
+    /// The system draws emoji; there is none here.
+    fn allow_emoji(&self) {
+        self.ui.ctx.set_missing_glyph_policy(egui::MissingGlyphPolicy::Tofu);
+    }
+
     /// Opens a pane by its key.
     fn pane(&mut self, key: Key) {
         self.press(Modifiers::NONE, Key::Escape);
@@ -348,7 +353,10 @@ fn a_reply_names_what_it_answers() {
     let message_id = script.message(100_000, "ben", place, "lunch?", Pace::default());
     let mut desk = Desk::with(&script.finish());
     desk.harness.heard();
-    desk.click("Reply to lunch?");
+    desk.allow_emoji();
+    desk.ui.get_all_by_label("Actions for lunch?").next().unwrap().click();
+    desk.settle();
+    desk.click("Reply");
     desk.assert_sees("Reply to “lunch?”");
     desk.ui.get_by_label("Message as ana").type_text("yes");
     desk.settle();
@@ -379,8 +387,8 @@ fn users_conversations_connections_and_the_clock_are_commanded() {
     desk.click("Add");
     assert_eq!(desk.commands(), [Command::AddUser { user: user("dora") }]);
 
-    desk.ui.get_all_by_label("Drop").next().unwrap().click();
-    desk.settle();
+    desk.click("More of ana");
+    desk.click("Drop connection");
     assert_eq!(desk.commands(), [Command::DropConnection { user: user("ana") }]);
     let state = ConnectionState::Disconnected { reason: "dropped on request".to_owned() };
     desk.next_index = script.events.len() as u64;
@@ -1048,4 +1056,167 @@ fn at_150_percent_nothing_is_cut_off() {
     }
     desk.press(Modifiers::COMMAND, Key::Num0);
     assert!((desk.ui.ctx.zoom_factor() - 1.0).abs() < 0.01);
+}
+
+#[test]
+fn everything_a_user_can_do_is_a_click_away() {
+    use ackscope_protocol::text::{Emoji, MessageText};
+    use ackscope_protocol::wire::{
+        DeleteMessage, DeleteMode, EditMessage, ForwardMessages, LeaveConversation, MessageRef, MuteConversation,
+        React, RemoveParticipant, Request, SendMessage,
+    };
+    fn asked<R: Request>(command: &Command) -> R {
+        let Command::Request { user: asker, event, payload } = command else { panic!("{command:?}") };
+        assert_eq!((asker.as_str(), event.as_str()), ("ana", R::EVENT));
+        serde_json::from_value(payload.clone()).unwrap()
+    }
+    let mut script = Script::default();
+    let conversation_id = start(&mut script);
+    let message_id = script.message(100_000, "ana", conversation_id, "hi", Pace::default());
+    let mut desk = Desk::with(&script.finish());
+    desk.allow_emoji();
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.harness.heard();
+    let menu = |desk: &mut Desk, choice: &str| {
+        desk.ui.get_all_by_label("Actions for hi").next().unwrap().click();
+        desk.settle();
+        desk.click(choice);
+        desk.commands().pop()
+    };
+    for (choice, mode) in [
+        ("Delete, leave a tombstone", DeleteMode::Soft),
+        ("Delete for good", DeleteMode::Hard),
+        ("Delete for me", DeleteMode::ForMe),
+    ] {
+        let command = menu(&mut desk, choice).unwrap();
+        assert_eq!(asked::<DeleteMessage>(&command), DeleteMessage { conversation_id, message_id, mode });
+    }
+    let command = menu(&mut desk, "React heart").unwrap();
+    let emoji = Emoji::new("❤").unwrap();
+    assert_eq!(asked::<React>(&command), React { conversation_id, message_id, emoji });
+
+    assert_eq!(menu(&mut desk, "Edit"), None);
+    desk.assert_sees("Edit “hi”");
+    assert!(desk.ui.get_by_label("Message as ana").is_focused());
+    desk.ui.get_by_label("Message as ana").type_text("gh");
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    let edit: EditMessage = asked(&desk.commands()[0]);
+    assert_eq!((edit.message_id, edit.text.contains("gh")), (message_id, true));
+
+    desk.ui.get_all_by_label("Actions for hi").next().unwrap().click();
+    desk.settle();
+    desk.ui.get_by_label_contains("Forward to").hover();
+    desk.settle();
+    desk.ui.get_all_by_label("Team").last().unwrap().click();
+    desk.settle();
+    let forward: ForwardMessages = asked(&desk.commands()[0]);
+    assert_eq!(forward.messages, [MessageRef { conversation_id, message_id }]);
+    assert_eq!(forward.targets, [conversation_id]);
+    desk.press(Modifiers::NONE, Key::Escape);
+
+    let more = |desk: &mut Desk, choice: &str| {
+        desk.click("More of ana");
+        desk.click(choice);
+        desk.commands().pop()
+    };
+    let mute: MuteConversation = asked(&more(&mut desk, "Mute for an hour").unwrap());
+    assert_eq!(mute, MuteConversation { conversation_id, duration_secs: Some(3_600) });
+    assert_eq!(
+        asked::<LeaveConversation>(&more(&mut desk, "Leave conversation").unwrap()).conversation_id,
+        conversation_id
+    );
+    desk.click("More of ana");
+    desk.ui.get_by_label_contains("Remove participant").hover();
+    desk.settle();
+    desk.click("ben (member)");
+    let remove: RemoveParticipant = asked(&desk.commands()[0]);
+    assert_eq!(remove.user_id, user("ben"));
+    desk.press(Modifiers::NONE, Key::Escape);
+    let device = Command::AddDevice { device: user("ana-2"), of: user("ana") };
+    assert_eq!(more(&mut desk, "Second device"), Some(device));
+    let slow = Command::ReadSlowly { user: user("ana"), bytes_per_second: Some(1_024) };
+    assert_eq!(more(&mut desk, "Read slowly"), Some(slow));
+
+    // A picture goes up first, and then with the message.
+    desk.click("More of ana");
+    desk.click("Attach a picture");
+    let (id, command) = desk.next_command();
+    assert!(matches!(&command, Command::Upload { content_type, .. } if content_type == "image/png"), "{command:?}");
+    let media_id = ackscope_protocol::MediaId::from_uuid(Uuid::from_u128(7));
+    desk.answer(id, CommandAnswer::Uploaded { media_id });
+    desk.assert_sees("1 picture attached");
+    desk.ui.get_by_label("Message as ana").focus();
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    let sent: SendMessage = asked(&desk.commands()[0]);
+    assert_eq!((sent.media, sent.text), (vec![media_id], None::<MessageText>));
+    assert!(!desk.sees("1 picture attached"));
+}
+
+#[test]
+fn any_request_can_be_made_by_hand() {
+    let mut script = Script::default();
+    start(&mut script);
+    let mut desk = Desk::with(&script.events);
+    desk.harness.heard();
+    desk.click("More of ana");
+    desk.click("Any request…");
+    desk.assert_sees("A request of ana");
+    desk.click("Event");
+    desk.activate("search:query");
+    desk.activate("Send request");
+    let (id, command) = desk.next_command();
+    let payload = serde_json::json!({ "text": "hello" });
+    let event = "search:query".to_owned();
+    assert_eq!(command, Command::Request { user: user("ana"), event, payload });
+    desk.answer(id, CommandAnswer::Answered { answer: serde_json::json!({ "messages": [] }) });
+    assert!(desk.ui.get_by_label("Answer").value().unwrap_or_default().contains("messages"));
+    desk.ui.get_by_label("Payload").focus();
+    desk.settle();
+    desk.ui.get_by_label("Payload").type_text("}");
+    desk.settle();
+    desk.assert_sees("This is no JSON");
+    desk.activate("Close request");
+    assert!(!desk.sees("A request of ana"));
+}
+
+#[test]
+fn a_chat_shows_edits_reactions_tombstones_and_devices() {
+    use ackscope_protocol::text::MessageText;
+    use ackscope_protocol::wire::{
+        DeleteMode, Edit, Message, MessageAnswer, MessageDeleted, MessageReaction, ServerEvent,
+    };
+    let mut script = Script::default();
+    let conversation_id = start(&mut script);
+    let message_id = script.message(100_000, "ben", conversation_id, "frist", Pace::default());
+    let gone = script.message(200_000, "ben", conversation_id, "oops", Pace::default());
+    let at = Timestamp::from_millis(1_769_860_900_000);
+    let message = Message {
+        text: MessageText::new("first").ok(),
+        seq: 1,
+        edited_at: Some(at),
+        edits: vec![Edit { text: "frist".to_owned(), at }],
+        forward_count: 2,
+        ..Message::new(message_id, conversation_id, user("ben"), at)
+    };
+    let saw = |event| Happening::Saw { user: user("ana"), event };
+    script.push(900_000, saw(ServerEvent::Edited(MessageAnswer { message })));
+    let reactions = [("👍".to_owned(), vec![user("ana")])].into();
+    script.push(910_000, saw(ServerEvent::Reaction(MessageReaction { conversation_id, message_id, reactions })));
+    let deleted = MessageDeleted { conversation_id, message_id: gone, mode: DeleteMode::Soft };
+    script.push(920_000, saw(ServerEvent::Deleted(deleted)));
+    script.push(930_000, Happening::Device { user: user("ana-2"), of: user("ana") });
+    script.connect(940_000, "ana-2");
+    let mut desk = Desk::with(&[]);
+    desk.allow_emoji();
+    desk.tell(&script.finish());
+    desk.harness.heard();
+    for text in ["ben: first", "edited", "forwarded 2", "👍 1", "ben: Message deleted", "ana-2 (of ana)"] {
+        desk.assert_sees(text);
+    }
+    // One's own reaction goes away by a click.
+    desk.click("👍 1");
+    let commands = desk.commands();
+    assert!(matches!(&commands[..], [Command::Request { event, .. }] if event == "message:unreact"), "{commands:?}");
 }

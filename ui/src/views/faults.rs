@@ -123,7 +123,7 @@ impl Faults {
                     let fault = self.figures.fault(row.kind);
                     let is_active = active.is_some_and(|active| active.kind.starts_with(row.kind.as_str()));
                     let text = RichText::new(title(row.kind)).text_style(TextStyle::Small);
-                    let button = ui.add_enabled(scene.is_ready, egui::Button::selectable(is_active, text).frame(true));
+                    let button = ui.add_enabled(scene.is_ready, egui::Button::new(text).selected(is_active));
                     let button = button.accessible_name(format!("{}: {}", name(on), title(row.kind)));
                     let button = button.on_hover_ui(|ui| {
                         ui.label(sentence(row));

@@ -23,7 +23,7 @@ pub(crate) use widgets::empty_state;
 
 use ackscope_protocol::control::{BackendKind, Command, Place};
 use ackscope_protocol::faults::Dependency;
-use ackscope_protocol::{MessageId, Timestamp, UserId};
+use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
 
 use crate::dock::Pane;
 use crate::state::{Filter, Run};
@@ -44,6 +44,8 @@ pub enum Action {
     NewConversation(UserId),
     /// Open the dialog for a new user.
     AddUser,
+    /// Open the dialog for any request of this user, about a conversation.
+    AnyRequest(UserId, Option<ConversationId>),
     /// Bring this user's chat to the front and put the text cursor into it.
     WriteAs(UserId),
     /// Connect again now.

@@ -293,8 +293,12 @@ fn arrows_ui(ui: &Ui, tokens: &Tokens, blocks: &[Drawn], area: Rect, flow: &Flow
     let painter = ui.painter().with_clip_rect(ui.clip_rect());
     let arrow = |from: Pos2, to: Pos2, per_sec: f64| {
         let is_moving = per_sec > 0.0;
-        let color = if is_moving { tokens.delivered } else { tokens.border };
-        painter.arrow(from, to - from, Stroke::new(if is_moving { 2.0 } else { 1.0 }, color));
+        let color = if is_moving { tokens.delivered } else { tokens.budget.gamma_multiply(0.7) };
+        painter.line_segment([from, to], Stroke::new(if is_moving { 2.0 } else { 1.0 }, color));
+        let along = (to - from).normalized() * 7.0;
+        let across = along.rot90() * 0.5;
+        let tip = vec![to, to - along + across, to - along - across];
+        painter.add(egui::Shape::convex_polygon(tip, color, Stroke::NONE));
     };
     let side = |from: Rect, to: Rect| (from.right_center(), to.left_center());
     let (Some(users), Some(socket)) = (rect_of(&Block::Users), rect_of(&Block::Socket)) else { return };
@@ -375,7 +379,8 @@ fn block_ui(ui: &mut Ui, scene: &mut Scene<'_>, drawn: &Drawn, way: Option<&Way>
     for (index, (_, value)) in partitions.iter().take(PARTITIONS_DRAWN).enumerate() {
         let height = (value / highest * 12.0) as f32;
         let x = rect.right() - 6.0 - (partitions.len().min(PARTITIONS_DRAWN) - index) as f32 * 5.0;
-        let bar = Rect::from_min_max(pos2(x, rect.top() + 16.0 - height.max(1.0)), pos2(x + 3.0, rect.top() + 16.0));
+        let bar =
+            Rect::from_min_max(pos2(x, rect.bottom() - 4.0 - height.max(1.0)), pos2(x + 3.0, rect.bottom() - 4.0));
         let color = if matches!(block, Block::Group(_)) { tokens.warning } else { tokens.delivered };
         ui.painter().rect_filled(bar, 0.0, color);
     }

@@ -328,7 +328,7 @@ impl Timeline {
                 TextEdit::singleline(&mut self.filter.needle)
                     .id(Id::unique("lane filter"))
                     .hint_text(RichText::new("Find text, sender, id").color(tokens.text_weak))
-                    .desired_width(150.0),
+                    .desired_width(128.0),
             );
             let field = field.accessible_name("Find messages");
             if self.wants_filter_focus {
@@ -367,7 +367,7 @@ impl Timeline {
             } else {
                 let hint = "Select the time in view; Shift+drag over lanes selects any other. \
                             The Latency pane then counts what was sent in it";
-                if ui.button(small("Select range")).on_hover_text(hint).clicked() {
+                if ui.button(small("Range")).on_hover_text(hint).clicked() {
                     step = Some(Step::RangeInView);
                 }
             }
