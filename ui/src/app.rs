@@ -205,6 +205,11 @@ impl App {
         self.timeline.drawn().painted
     }
 
+    /// Whether the timeline's filter still looks through lanes.
+    pub fn is_filtering(&self) -> bool {
+        self.timeline.is_filtering()
+    }
+
     /// The message that is selected.
     pub fn selected(&self) -> Option<MessageId> {
         self.focus.selected
@@ -586,7 +591,9 @@ impl eframe::App for App {
             let phase = self.connection.as_ref().map(Connection::phase);
             let open_panes: Vec<Pane> = Pane::ALL.into_iter().filter(|pane| self.dock.is_open(*pane)).collect();
             let environment = self.environment.as_ref();
-            TopBar { environment, phase, business_now, open_panes: &open_panes, look: self.look }.ui(ui, &mut scene);
+            let scenario = self.scenarios.progress();
+            TopBar { environment, phase, business_now, open_panes: &open_panes, look: self.look, scenario }
+                .ui(ui, &mut scene);
         });
         Panel::bottom("status").frame(bar(Margin::symmetric(16, 0))).exact_size(28.0).show(ui, |ui| {
             status_bar::ui(ui, &scene, self.connection.as_ref().map_or(0, Connection::pending_commands));

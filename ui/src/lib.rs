@@ -1,4 +1,5 @@
-//! The interface of Ackscope: simulated users on top, the timeline of their messages below.
+//! The interface of Ackscope: simulated users, the timeline of their messages, and everything about the one that is
+//! selected.
 //!
 //! | module | knows |
 //! |---|---|

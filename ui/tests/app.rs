@@ -924,6 +924,7 @@ fn a_scenario_is_opened_corrected_stepped_through_and_saved() {
     };
     desk.harness.say(&progress(ScenarioState::Paused, StepOutcome::Waiting, None));
     desk.settle();
+    desk.assert_sees("Scenario: Hello");
     desk.click("Step");
     assert_eq!(desk.commands(), [Command::Scenario { go: Go::Step }]);
     let failed = StepOutcome::Failed { message: "expected an outcome".to_owned(), message_id: Some(message_id) };
@@ -1219,4 +1220,34 @@ fn a_chat_shows_edits_reactions_tombstones_and_devices() {
     desk.click("👍 1");
     let commands = desk.commands();
     assert!(matches!(&commands[..], [Command::Request { event, .. }] if event == "message:unreact"), "{commands:?}");
+}
+
+#[test]
+fn a_selected_message_is_shown_in_the_chats_too() {
+    let mut script = Script::default();
+    let team = start(&mut script);
+    let direct = script.conversation(4_000, ConversationKind::Direct, None, &["ana", "ben"]);
+    script.message(100_000, "ana", direct, "between us", Pace::default());
+    for number in 0..200_u64 {
+        script.message(200_000 + number * 50_000, "ben", team, &format!("m{number}"), Pace::default());
+    }
+    let mut desk = Desk::with(&script.finish());
+    desk.ui.run_steps(20);
+    desk.press(Modifiers::NONE, Key::Escape);
+    assert!(!desk.sees("ben: m3 "), "only the newest are drawn");
+    desk.press(Modifiers::COMMAND, Key::F);
+    desk.ui.get_by_label("Find messages").type_text("between");
+    desk.settle();
+    desk.click("ana: between us, persisted after 13.4 ms");
+    // Both chats went over to the other conversation.
+    assert_eq!(desk.ui.query_all_by_label("ana: between us").count(), 2);
+    desk.click("Clear");
+    desk.press(Modifiers::COMMAND, Key::F);
+    desk.ui.get_by_label("Find messages").type_text("m10");
+    desk.settle();
+    desk.ui.get_all_by_label_contains("ben: m10, ").next().unwrap().click_accesskit();
+    desk.settle();
+    let window = desk.ui.ctx.content_rect();
+    let bubble = desk.ui.query_all_by_label("ben: m10").next().expect("far up, and still shown").rect();
+    assert!(window.contains_rect(bubble), "{bubble:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use ackscope_protocol::control::Place;
 use ackscope_protocol::trace::{PermissionSource, Stage};
 use egui::accesskit::Role;
 use egui::{Color32, Frame, Margin, RichText, ScrollArea, Sense, Stroke, TextStyle, Ui, Vec2};
@@ -200,6 +201,10 @@ fn header_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: &Lane) {
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             if ui.add(widgets::quiet_button(tokens, "Close message")).clicked() {
                 scene.ask(Action::Select(None));
+            }
+            let inspect = ui.add(widgets::quiet_button(tokens, "Inspect message"));
+            if inspect.on_hover_text("Its document, its records, its cache and index entries").clicked() {
+                scene.ask(Action::Inspect(Place::Message { message_id: lane.message_id }));
             }
         });
     });

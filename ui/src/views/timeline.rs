@@ -110,6 +110,7 @@ pub struct Timeline {
     pause: Option<Pause>,
     scroll_to: Option<LaneNumber>,
     wants_filter_focus: bool,
+    is_filtering: bool,
     drawn: Drawn,
     /// Where a range began that is being drawn: a time in run time, a row's time since sent.
     range_from_us: Option<u64>,
@@ -129,6 +130,7 @@ impl Default for Timeline {
             pause: None,
             scroll_to: None,
             wants_filter_focus: false,
+            is_filtering: false,
             drawn: Drawn::default(),
             range_from_us: None,
             spans: Vec::new(),
@@ -184,6 +186,11 @@ impl Timeline {
     /// What was drawn last.
     pub fn drawn(&self) -> Drawn {
         self.drawn
+    }
+
+    /// Whether the filter has not looked at every lane yet.
+    pub fn is_filtering(&self) -> bool {
+        self.is_filtering
     }
 
     /// Whether it stands still.
@@ -262,7 +269,8 @@ impl Timeline {
 
     /// Draws the pane.
     pub fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        if self.list.update(scene.run, &self.filter) {
+        self.is_filtering = self.list.update(scene.run, &self.filter);
+        if self.is_filtering {
             ui.request_repaint();
         }
         Frame::new().inner_margin(Margin { left: 12, right: 12, top: 8, bottom: 4 }).show(ui, |ui| {

@@ -1,7 +1,7 @@
 //! The bar at the top: what runs, whether we hear it, and what can be done with all of it.
 
 use ackscope_protocol::Timestamp;
-use ackscope_protocol::control::{Command, Environment};
+use ackscope_protocol::control::{Command, Environment, ScenarioProgress};
 use egui::{Align, Frame, Layout, Margin, RichText, TextStyle, Ui};
 
 use super::{Action, Scene, widgets};
@@ -30,6 +30,8 @@ pub struct TopBar<'a> {
     pub open_panes: &'a [Pane],
     /// How the app looks.
     pub look: Look,
+    /// How the scenario goes whose run is shown.
+    pub scenario: Option<&'a ScenarioProgress>,
 }
 
 impl TopBar<'_> {
@@ -48,7 +50,12 @@ impl TopBar<'_> {
                 Some(Phase::Stopped { .. }) | None => (tokens.rejected, "Not connected"),
             };
             widgets::chip(ui, tokens, color, text);
-            if let Some(environment) = self.environment
+            if let Some(progress) = self.scenario {
+                // Whose run one looks at must not be a guess.
+                let text = format!("Scenario: {}", format::one_line(&progress.name, 24));
+                widgets::chip(ui, tokens, tokens.breach, &text)
+                    .on_hover_text("Every pane shows its run; “Back to the live run” stands in the pane Scenarios");
+            } else if let Some(environment) = self.environment
                 && width > 900.0
             {
                 widgets::chip(ui, tokens, tokens.accent, environment.backend.as_str()).on_hover_ui(|ui| {

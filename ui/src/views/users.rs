@@ -56,6 +56,10 @@ pub struct UserPane {
     requests: u64,
     shown: usize,
     dismissed_notice_us: Option<u64>,
+    /// The selected message as of the last frame.
+    followed: Option<MessageId>,
+    /// The message to bring into view.
+    wanted: Option<MessageId>,
 }
 
 impl Default for UserPane {
@@ -71,6 +75,8 @@ impl Default for UserPane {
             requests: 0,
             shown: SHOWN_STEP,
             dismissed_notice_us: None,
+            followed: None,
+            wanted: None,
         }
     }
 }
@@ -116,6 +122,7 @@ impl UserPane {
             {
                 self.show(newest.conversation_id);
             }
+            self.follow_selection(scene, user);
             self.header_ui(ui, scene, user);
             self.notice_ui(ui, scene, user);
             let log = self.conversation_id.and_then(|open| user.client.conversation(open));
@@ -150,6 +157,32 @@ impl UserPane {
                 }
             }
         });
+    }
+
+    /// A message that was selected elsewhere is shown here too, unless something is being written.
+    fn follow_selection(&mut self, scene: &Scene<'_>, user: &User) {
+        if self.followed == scene.selected {
+            return;
+        }
+        self.followed = scene.selected;
+        let Some(message_id) = scene.selected else { return };
+        let log = scene
+            .run
+            .lane_of(message_id)
+            .and_then(|lane| user.client.conversation(lane.conversation_id?))
+            .filter(|log| log.entry(message_id).is_some());
+        let Some(log) = log else { return };
+        let is_busy = !self.draft.is_empty() || self.reply_to.is_some();
+        if self.conversation_id != Some(log.conversation_id) {
+            if is_busy {
+                return;
+            }
+            self.open(log.conversation_id);
+        }
+        let from_end = log.entries().rev().position(|entry| entry.message_id == message_id).unwrap_or(0);
+        // With some of what came before.
+        self.shown = self.shown.max(from_end + 6);
+        self.wanted = Some(message_id);
     }
 
     fn header_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User) {
@@ -367,6 +400,13 @@ impl UserPane {
         let bubble = Rect::from_min_size(egui::pos2(left, row.top()), size);
         let response = ui.interact(bubble, ui.scope_id().with(("bubble", entry.message_id)), Sense::click());
         widgets::name(&response, Role::Button, &format!("{}: {text}", entry.sender_id));
+        if self.wanted == Some(entry.message_id) {
+            self.wanted = None;
+            // What can be seen stays where it is.
+            if !ui.clip_rect().contains_rect(bubble.shrink(2.0)) {
+                ui.scroll_to_rect(bubble, Some(Align::Center));
+            }
+        }
         if ui.is_rect_visible(bubble) {
             let fill = match (is_own, response.hovered()) {
                 (true, _) => tokens.accent_soft,
