@@ -18,6 +18,8 @@ struct Preview {
     player: Player,
     /// To be selected as soon as it is known.
     select: Option<MessageId>,
+    /// Whether a scenario is to be opened then.
+    is_scenario: bool,
 }
 
 impl eframe::App for Preview {
@@ -26,6 +28,9 @@ impl eframe::App for Preview {
         self.player.play();
         if let Some(message_id) = self.select.take_if(|message_id| self.app.run().lane_of(*message_id).is_some()) {
             self.app.ask(Action::Select(Some(message_id)));
+            if self.is_scenario {
+                self.app.ask(Action::OpenScenario("message-creation.yaml".to_owned()));
+            }
         }
     }
 
@@ -68,8 +73,10 @@ fn main() -> eframe::Result {
             }
             app.ask(Action::Look(look));
             app.ask(Action::Zoom(zoom / 100.0));
+            let mut is_scenario = false;
             for pane in panes {
                 app.ask(Action::Show(pane));
+                is_scenario |= pane == Pane::Scenarios;
             }
             let mut events = if is_empty { Vec::new() } else { sample() };
             if !is_empty {
@@ -79,7 +86,7 @@ fn main() -> eframe::Result {
                 Happening::Sent { message_id, .. } => Some(*message_id),
                 _ => None,
             });
-            Ok(Box::new(Preview { app, player: Player::new(harness, events), select }))
+            Ok(Box::new(Preview { app, player: Player::new(harness, events), select, is_scenario }))
         }),
     )
 }

@@ -358,6 +358,10 @@ impl<P> Behavior<P> for TileLook<'_, P> {
     }
 
     fn resize_stroke(&self, _style: &egui::Style, resize_state: egui_tiles::ResizeState) -> Stroke {
+        // Where panes and what is between them have one colour, a line must part them.
+        if resize_state == egui_tiles::ResizeState::Idle && self.tokens.background == self.tokens.surface {
+            return Stroke::new(1.0, self.tokens.border);
+        }
         let color = match resize_state {
             egui_tiles::ResizeState::Idle => self.tokens.background,
             egui_tiles::ResizeState::Hovering => self.tokens.border,

@@ -27,12 +27,13 @@ pub const MESSAGES_MAX_PER_POLL: usize = 16;
 pub const PENDING_COMMANDS_MAX: usize = 64;
 /// How long opening and greeting may take together, in seconds.
 const GREETING_TIMEOUT_SECS: f64 = 10.0;
-/// How long a command may wait for its answer, in seconds.
-const COMMAND_TIMEOUT_SECS: f64 = 15.0;
+/// How long a command may wait for its answer, in seconds: a little longer than the harness gives itself, whose own
+/// answer says more.
+const COMMAND_TIMEOUT_SECS: f64 = 35.0;
 /// The tour is answered when it is over.
-const TOUR_TIMEOUT_SECS: f64 = 300.0;
-/// A scenario is answered when its backend has started, a reset when everything answers.
-const START_TIMEOUT_SECS: f64 = 120.0;
+const TOUR_TIMEOUT_SECS: f64 = 610.0;
+/// A scenario is answered when its backend has started, faults when everything answers.
+const START_TIMEOUT_SECS: f64 = 190.0;
 /// From this failure on, a person is told what may be the matter.
 const FAILURES_UNTIL_ADVICE: u32 = 3;
 
@@ -213,7 +214,11 @@ impl Connection {
         let timeout_secs = match command {
             Command::PlayTour => TOUR_TIMEOUT_SECS,
             // A backend of its own starts first; in containers that takes a while.
-            Command::RunScenario { .. } | Command::ResetFaults => START_TIMEOUT_SECS,
+            Command::RunScenario { .. }
+            | Command::ShowLive
+            | Command::SetFault { .. }
+            | Command::Heal { .. }
+            | Command::ResetFaults => START_TIMEOUT_SECS,
             _ => COMMAND_TIMEOUT_SECS,
         };
         self.say(&ToHarness::Command { id, command: command.clone() });

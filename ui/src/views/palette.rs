@@ -75,6 +75,10 @@ pub fn entries<'a>(scene: &Scene<'_>, scenarios: impl Iterator<Item = &'a str>) 
     add("Cheat sheet of keys".to_owned(), "?", Action::ToggleHelp);
     if let Some(message_id) = scene.selected {
         add("Inspect the selected message".to_owned(), "", Action::Inspect(Place::Message { message_id }));
+        if let Some(lane) = scene.run.lane_of(message_id) {
+            let action = Action::Cursor(Some(lane.origin_us()));
+            add("Put the time cursor where the selected message was sent".to_owned(), "", action);
+        }
     }
     for (title, place) in [
         ("Inspect conversations in the store", Place::Conversations { user: None }),

@@ -15,7 +15,9 @@ use crate::state::{Flow, Lane, Part, Run};
 use crate::theme::{RADIUS, Tokens, space, strong_family};
 
 /// The picture is not drawn smaller than this; what does not fit scrolls.
-const SIZE_MIN: Vec2 = Vec2::new(700.0, 270.0);
+const SIZE_MIN: Vec2 = Vec2::new(540.0, 250.0);
+/// Between columns, for the arrows.
+const GAP: f32 = 28.0;
 /// Height of a line in a box.
 const LINE: f32 = 16.0;
 /// Most partitions drawn one by one.
@@ -191,7 +193,7 @@ fn picture_ui(ui: &mut Ui, scene: &mut Scene<'_>, area: Rect) {
     let figures = Figures::of(scene.run);
     let way = scene.selected.and_then(|message_id| scene.run.lane_of(message_id)).map(Way::of);
     let blocks = blocks(scene.run, &figures, area, at_us);
-    arrows_ui(ui, tokens, &blocks, area, flow, at_us);
+    arrows_ui(ui, tokens, &blocks, flow, at_us);
     for drawn in blocks {
         block_ui(ui, scene, &drawn, way.as_ref());
     }
@@ -200,8 +202,9 @@ fn picture_ui(ui: &mut Ui, scene: &mut Scene<'_>, area: Rect) {
 fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
     let flow = run.flow();
     let per_sec = |part: Part<'_>| rate(flow.rate(part, at_us));
-    let column = |index: f32| area.left() + area.width() * index / 5.0;
-    let width = area.width() / 5.0 - 34.0;
+    let step = (area.width() + GAP) / 5.0;
+    let column = |index: f32| area.left() + step * index;
+    let width = step - GAP;
     let at = |index: f32, y: f32, lines: f32| {
         Rect::from_min_size(pos2(column(index), area.top() + y), Vec2::new(width, 26.0 + lines * LINE))
     };
@@ -252,19 +255,19 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
     let mut topics: Vec<&str> = flow.topics().iter().map(|topic| &**topic).collect();
     topics
         .extend(figures.depth.keys().map(String::as_str).filter(|topic| !flow.topics().iter().any(|t| **t == **topic)));
-    let height = (area.height() / topics.len().max(1) as f32).clamp(44.0, 74.0);
+    let height = (area.height() / topics.len().max(1) as f32).clamp(56.0, 74.0);
     for (index, topic) in topics.iter().enumerate() {
         let depth = figures.depth.get(*topic).cloned().unwrap_or_default();
         let mut line = per_sec(Part::Published(topic));
         if !depth.is_empty() {
             line = format!("{line}, {} deep", thousands(sum(&depth) as u64));
         }
-        let rect = at(2.0, 4.0 + index as f32 * height, 1.0);
+        let rect = at(2.0, 4.0 + index as f32 * height, 1.6);
         push(Block::Topic((*topic).to_owned()), rect, vec![line], depth);
     }
     let mut groups: Vec<&str> = flow.groups().iter().map(|group| &**group).collect();
     groups.extend(figures.lag.keys().map(String::as_str).filter(|group| !flow.groups().iter().any(|g| **g == **group)));
-    let height = (area.height() / groups.len().max(1) as f32).clamp(44.0, 74.0);
+    let height = (area.height() / groups.len().max(1) as f32).clamp(56.0, 74.0);
     for (index, group) in groups.iter().enumerate() {
         let mut lag = Partitions::new();
         for topic in figures.lag.get(*group).into_iter().flat_map(BTreeMap::values) {
@@ -276,7 +279,7 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
         if !lag.is_empty() {
             line = format!("{line}, lag {}", thousands(sum(&lag) as u64));
         }
-        let rect = at(3.0, 4.0 + index as f32 * height, 1.0);
+        let rect = at(3.0, 4.0 + index as f32 * height, 1.6);
         push(Block::Group((*group).to_owned()), rect, vec![line], lag);
     }
     let lines =
@@ -288,7 +291,7 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
     drawn
 }
 
-fn arrows_ui(ui: &Ui, tokens: &Tokens, blocks: &[Drawn], area: Rect, flow: &Flow, at_us: u64) {
+fn arrows_ui(ui: &Ui, tokens: &Tokens, blocks: &[Drawn], flow: &Flow, at_us: u64) {
     let rect_of = |block: &Block| blocks.iter().find(|drawn| drawn.block == *block).map(|drawn| drawn.rect);
     let painter = ui.painter().with_clip_rect(ui.clip_rect());
     let arrow = |from: Pos2, to: Pos2, per_sec: f64| {
@@ -318,7 +321,7 @@ fn arrows_ui(ui: &Ui, tokens: &Tokens, blocks: &[Drawn], area: Rect, flow: &Flow
             }
             Block::Group(group) => {
                 let per_sec = flow.rate(Part::Consumed(group), at_us);
-                let from = pos2(area.left() + area.width() * 3.0 / 5.0 - 34.0, drawn.rect.center().y);
+                let from = pos2(drawn.rect.left() - GAP, drawn.rect.center().y);
                 arrow(from, drawn.rect.left_center(), per_sec);
                 let to = if group.starts_with("search") { Block::Search } else { Block::Store };
                 if let Some(to) = rect_of(&to).filter(|_| !group.starts_with("media")) {
@@ -377,10 +380,10 @@ fn block_ui(ui: &mut Ui, scene: &mut Scene<'_>, drawn: &Drawn, way: Option<&Way>
     // One bar for each partition: where it waits.
     let highest = partitions.values().copied().fold(1.0, f64::max);
     for (index, (_, value)) in partitions.iter().take(PARTITIONS_DRAWN).enumerate() {
-        let height = (value / highest * 12.0) as f32;
-        let x = rect.right() - 6.0 - (partitions.len().min(PARTITIONS_DRAWN) - index) as f32 * 5.0;
+        let height = (value / highest * 8.0) as f32;
+        let x = inner.left() + index as f32 * 6.0;
         let bar =
-            Rect::from_min_max(pos2(x, rect.bottom() - 4.0 - height.max(1.0)), pos2(x + 3.0, rect.bottom() - 4.0));
+            Rect::from_min_max(pos2(x, rect.bottom() - 4.0 - height.max(1.0)), pos2(x + 4.0, rect.bottom() - 4.0));
         let color = if matches!(block, Block::Group(_)) { tokens.warning } else { tokens.delivered };
         ui.painter().rect_filled(bar, 0.0, color);
     }
