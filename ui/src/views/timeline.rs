@@ -245,6 +245,8 @@ impl Timeline {
     /// Forgets what belongs to a run.
     pub fn forget_run(&mut self) {
         self.list = LaneList::default();
+        // Nothing of it is on the screen any more, even when this pane is behind others.
+        self.drawn = Drawn::default();
         self.pause = None;
         self.is_following = true;
         self.scroll_to = None;
