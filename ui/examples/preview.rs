@@ -1,6 +1,6 @@
 //! The interface with a harness in memory: to look at it without anything else running.
 //!
-//! `cargo run --release -p ackscope-ui --example preview -- [light|dark|contrast] [empty|lost] [WIDTHxHEIGHT] [ZOOM%] [PANE…]
+//! `cargo run --release -p ackscope-ui --example preview -- [light|dark|contrast] [empty|lost] [runtime] [WIDTHxHEIGHT] [ZOOM%] [PANE…]
 //!
 //! A pane is named as in its tab, such as `Pipeline`, and comes to the front`
 
@@ -12,6 +12,7 @@ use ackscope_ui::dock::Pane;
 use ackscope_ui::fake::{FakeHarness, Player, sample, sample_health};
 use ackscope_ui::theme::Look;
 use ackscope_ui::views::Action;
+use ackscope_ui::views::timeline::{Axis, Step};
 
 struct Preview {
     app: App,
@@ -28,6 +29,9 @@ impl eframe::App for Preview {
         self.player.play();
         if let Some(message_id) = self.select.take_if(|message_id| self.app.run().lane_of(*message_id).is_some()) {
             self.app.ask(Action::Select(Some(message_id)));
+            // Seen in run time.
+            self.app.ask(Action::SelectRange(Some((2_500_000, 4_500_000))));
+            self.app.ask(Action::Cursor(Some(3_000_000)));
             if self.is_scenario {
                 self.app.ask(Action::OpenScenario("message-creation.yaml".to_owned()));
             }
@@ -74,6 +78,9 @@ fn main() -> eframe::Result {
             app.ask(Action::Look(look));
             app.ask(Action::Zoom(zoom / 100.0));
             let mut is_scenario = false;
+            if has("runtime") {
+                app.ask(Action::Timeline(Step::Count(Axis::RunTime)));
+            }
             for pane in panes {
                 app.ask(Action::Show(pane));
                 is_scenario |= pane == Pane::Scenarios;

@@ -348,8 +348,8 @@ impl App {
                 Action::SelectRange(range) => self.select_range(range),
                 Action::NewConversation(user) => self.dialog = Some(Dialog::new_conversation(user)),
                 Action::AddUser => self.dialog = Some(Dialog::add_user()),
-                Action::AnyRequest(user, conversation_id) => {
-                    self.dialog = Some(Dialog::any_request(user, conversation_id, self.focus.selected));
+                Action::AnyRequest(user, conversation_id, event) => {
+                    self.dialog = Some(Dialog::any_request(user, conversation_id, self.focus.selected, event));
                 }
                 Action::WriteAs(user) => {
                     self.dock.open(Pane::Users);

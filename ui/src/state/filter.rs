@@ -22,8 +22,8 @@ pub enum Only {
 pub struct Filter {
     /// By what became of it.
     pub only: Only,
-    /// Part of the text, the sender's name, the `temp_id` or a reason of rejection, or a whole `message_id`; upper and
-    /// lower case are the same.
+    /// Words that must each be part of the text, the sender's name, the `temp_id` or the reason of rejection, or be the
+    /// `message_id`; upper and lower case are the same.
     pub needle: String,
 }
 
@@ -45,21 +45,30 @@ impl Filter {
             Only::OverBudget => lane.is_over_budget(),
             Only::Rejected => lane.progress() == Progress::Rejected,
         };
-        by_outcome
-            && (self.needle.is_empty()
-                || contains(run.user_name(lane.sender), &self.needle)
-                || lane.text.as_deref().is_some_and(|text| contains(text, &self.needle))
-                || lane.temp_id.as_ref().is_some_and(|temp_id| contains(temp_id.as_str(), &self.needle))
-                || lane.rejection().is_some_and(|error| {
-                    contains(error.code.as_str(), &self.needle) || contains(&error.message, &self.needle)
-                })
-                // A whole id that was copied from somewhere else.
-                || self.needle.len() == 36 && lane.message_id.to_string() == self.needle)
+        // Every word must stand somewhere.
+        by_outcome && self.needle.split_whitespace().all(|word| has_word(run, lane, word))
     }
+}
+
+fn has_word(run: &Run, lane: &Lane, word: &str) -> bool {
+    lane.text.as_deref().is_some_and(|text| contains(text, word))
+        || contains(run.user_name(lane.sender), word)
+        || lane.temp_id.as_ref().is_some_and(|temp_id| contains(temp_id.as_str(), word))
+        || lane
+            .rejection()
+            .is_some_and(|error| contains(error.code.as_str(), word) || contains(&error.message, word))
+        // A whole id that was copied from somewhere else.
+        || word.len() == 36 && lane.message_id.to_string() == word
 }
 
 /// `needle` is in lower case already.
 fn contains(text: &str, needle: &str) -> bool {
+    // Most texts are ASCII, and need no copy.
+    if text.is_ascii() {
+        let needle = needle.as_bytes();
+        return text.len() >= needle.len()
+            && text.as_bytes().windows(needle.len().max(1)).any(|window| window.eq_ignore_ascii_case(needle));
+    }
     text.to_lowercase().contains(needle)
 }
 

@@ -493,3 +493,26 @@ fn columns_hold_every_value_once() {
     assert_eq!(columns.iter().sum::<u64>(), 7, "what lies outside stands at the edges");
     assert!(columns[0] >= 3 && columns[59] >= 2, "{columns:?}");
 }
+
+#[test]
+fn a_filter_takes_words_of_text_sender_and_reason() {
+    let mut script = Script::default();
+    let place = group(&mut script);
+    script.message(1_000, "ana", place, "Übermorgen um drei", Pace::default());
+    let hello = script.message(2_000, "ben", place, "Hello there", Pace::default());
+    script.rejected(3_000, "ana", place, "not now", ErrorCode::LogUnavailable);
+    let run = reduce(script.finish());
+    let found = |needle: &str| {
+        let mut list = LaneList::default();
+        while list.update(&run, &Filter { needle: needle.to_owned(), ..Filter::default() }) {}
+        (0..list.len()).filter_map(|row| run.lane(list.get(row)?)?.text.as_deref()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("HELLO"), ["Hello there"]);
+    assert_eq!(found("there ben"), ["Hello there"], "each word, in any order and place");
+    assert!(found("there ana").is_empty());
+    assert_eq!(found("übermorgen"), ["Übermorgen um drei"]);
+    assert_eq!(found("log_unavailable"), ["not now"]);
+    assert_eq!(found("t-2"), ["Hello there"]);
+    assert_eq!(found(&hello.to_string()), ["Hello there"]);
+    assert_eq!(found("  ").len(), 3);
+}

@@ -2,7 +2,7 @@
 
 use ackscope_protocol::control::Command;
 use ackscope_protocol::text::Title;
-use ackscope_protocol::wire::{CLIENT_EVENTS, ConversationKind, History, Request as _};
+use ackscope_protocol::wire::{CLIENT_EVENTS, ConversationKind};
 use ackscope_protocol::{ConversationId, MessageId, UserId};
 use egui::{ComboBox, Key, RichText, ScrollArea, TextEdit, TextStyle, Ui};
 
@@ -70,9 +70,13 @@ impl Dialog {
         }))
     }
 
-    /// Any request of `user`, at first about a conversation and a message of it.
-    pub fn any_request(user: UserId, conversation_id: Option<ConversationId>, message_id: Option<MessageId>) -> Self {
-        let event = History::EVENT;
+    /// Any request of `user`, at first `event`, about a conversation and a message of it.
+    pub fn any_request(
+        user: UserId,
+        conversation_id: Option<ConversationId>,
+        message_id: Option<MessageId>,
+        event: &'static str,
+    ) -> Self {
         let payload = template(event, conversation_id, message_id);
         let (asked, answer) = (None, None);
         Self::AnyRequest(Box::new(AnyRequest { user, conversation_id, message_id, event, payload, asked, answer }))

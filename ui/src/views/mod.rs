@@ -44,8 +44,8 @@ pub enum Action {
     NewConversation(UserId),
     /// Open the dialog for a new user.
     AddUser,
-    /// Open the dialog for any request of this user, about a conversation.
-    AnyRequest(UserId, Option<ConversationId>),
+    /// Open the dialog for any request of this user, about a conversation, at first with this event.
+    AnyRequest(UserId, Option<ConversationId>, &'static str),
     /// Bring this user's chat to the front and put the text cursor into it.
     WriteAs(UserId),
     /// Connect again now.

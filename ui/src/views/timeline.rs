@@ -337,8 +337,8 @@ impl Timeline {
             let field = ui.add(
                 TextEdit::singleline(&mut self.filter.needle)
                     .id(Id::unique("lane filter"))
-                    .hint_text(RichText::new("Find text, sender, id").color(tokens.text_weak))
-                    .desired_width(128.0),
+                    .hint_text(RichText::new("Find messages").color(tokens.text_weak))
+                    .desired_width(104.0),
             );
             let field = field.accessible_name("Find messages");
             if self.wants_filter_focus {
@@ -370,7 +370,7 @@ impl Timeline {
             }
             if let Some((from_us, to_us)) = scene.range {
                 let text = format!("Range {} – {}", duration(from_us), duration(to_us));
-                ui.label(small(&text).color(tokens.accent));
+                ui.add(egui::Label::new(small(&text).color(tokens.accent)).extend());
                 if ui.add(widgets::quiet_button(tokens, "Clear range")).clicked() {
                     scene.ask(Action::SelectRange(None));
                 }
@@ -492,6 +492,7 @@ impl Timeline {
                 self.lane_ui(ui, scene, lane, row, rect, columns, scale, response);
             }
         });
+        self.over_ui(ui, scene, lanes_area, scale);
         if is_dragging {
             if let Some(at_us) = under_pointer {
                 let from_us = *self.range_from_us.get_or_insert(under_press.unwrap_or(at_us));
@@ -512,7 +513,7 @@ impl Timeline {
         }
     }
 
-    /// What lies across all lanes: faults, the selected range, the cursor.
+    /// What lies behind all lanes: faults and the selected range.
     fn time_ui(&self, ui: &Ui, scene: &Scene<'_>, area: Rect, scale: Scale) {
         let tokens = scene.tokens;
         let painter = ui.painter().with_clip_rect(Rect::from_x_y_ranges(scale.x, area.y_range()));
@@ -521,21 +522,41 @@ impl Timeline {
             Rect::from_x_y_ranges(left..=scale.x(to_us as f64).max(left + MARK_WIDTH_MIN), area.y_range())
         };
         if self.axis == Axis::RunTime {
-            let small = TextStyle::Small.resolve(ui.style());
             for fault in faults_in(scene.run, scale.window.from_us as u64, scale.window.to_us() as u64) {
                 let rect = band(fault.from_us, fault.to_us.unwrap_or(scene.now_us));
                 painter.rect_filled(rect, 0.0, tokens.rejected.gamma_multiply(0.12));
                 painter.vline(rect.left(), rect.y_range(), Stroke::new(1.0, tokens.rejected.gamma_multiply(0.6)));
-                let text = format!("{} {}", fault.target, fault.kind);
-                let pos = pos2(rect.left().max(scale.x.min) + 3.0, area.bottom() - 3.0);
-                painter.text(pos, Align2::LEFT_BOTTOM, text, small.clone(), tokens.rejected);
             }
             if let Some((from_us, to_us)) = scene.range {
-                let rect = band(from_us, to_us);
-                painter.rect_filled(rect, 0.0, tokens.accent.gamma_multiply(0.14));
-                for x in [rect.left(), rect.right()] {
-                    painter.vline(x, rect.y_range(), Stroke::new(1.0, tokens.accent));
+                painter.rect_filled(band(from_us, to_us), 0.0, tokens.accent.gamma_multiply(0.14));
+            }
+        }
+    }
+
+    /// What must not be hidden by a lane: names of faults, ends of the range, the cursor.
+    fn over_ui(&self, ui: &Ui, scene: &Scene<'_>, area: Rect, scale: Scale) {
+        let tokens = scene.tokens;
+        let painter = ui.painter().with_clip_rect(Rect::from_x_y_ranges(scale.x, area.y_range()));
+        if self.axis == Axis::RunTime {
+            let small = TextStyle::Small.resolve(ui.style());
+            // One name for each dependency: further ones would lie over it.
+            let mut bottom = area.bottom() - 3.0;
+            let mut named: Vec<&str> = Vec::new();
+            for fault in faults_in(scene.run, scale.window.from_us as u64, scale.window.to_us() as u64) {
+                if named.contains(&fault.target.as_str()) {
+                    continue;
                 }
+                named.push(&fault.target);
+                let text = format!("{} {}", fault.target, fault.kind);
+                let galley = painter.layout_no_wrap(text, small.clone(), tokens.rejected);
+                let left = (scale.x(fault.from_us as f64).max(scale.x.min) + 3.0).min(scale.x.max - galley.size().x);
+                let rect = Rect::from_min_size(pos2(left, bottom - galley.size().y), galley.size());
+                painter.rect_filled(rect.expand(2.0), RADIUS_BAR, tokens.surface.gamma_multiply(0.85));
+                painter.galley(rect.min, galley, tokens.rejected);
+                bottom -= rect.height() + 4.0;
+            }
+            for at_us in scene.range.into_iter().flat_map(|(from_us, to_us)| [from_us, to_us]) {
+                painter.vline(scale.x(at_us as f64), area.y_range(), Stroke::new(1.0, tokens.accent));
             }
         }
         if let (Some(cursor_us), Some(origin_us)) = (scene.cursor_us, self.cursor_origin_us(scene)) {

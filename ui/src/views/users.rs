@@ -7,9 +7,10 @@ use ackscope_protocol::limits::{MEDIA_MAX_ITEMS, TEMP_ID_MAX_CHARS, TEXT_MAX_CHA
 use ackscope_protocol::text::{Emoji, FileName, MessageText};
 use ackscope_protocol::trace::ConnectionState;
 use ackscope_protocol::wire::{
-    AddParticipant, ArchiveConversation, Conversation, ConversationKind, DeleteMessage, DeleteMode, EditMessage,
-    ForwardMessages, LeaveConversation, MediaState, MessageRef, MuteConversation, React, RemoveParticipant, Request,
-    SendMessage, UnarchiveConversation, UnmuteConversation, Unreact,
+    AddParticipant, ArchiveConversation, Conversation, ConversationKind, DeleteMessage, DeleteMode, DownloadUrl,
+    EditMessage, ForwardMessages, History, LeaveConversation, ListConversations, MediaState, MessageRef,
+    MuteConversation, React, RemoveParticipant, Request, SearchQuery, SendMessage, Sync, UnarchiveConversation,
+    UnmuteConversation, Unreact,
 };
 use ackscope_protocol::{ConversationId, MediaId, MessageId, TempId, UserId};
 use egui::accesskit::Role;
@@ -250,9 +251,22 @@ impl UserPane {
                 let (content_type, base64) = ("image/png".to_owned(), PICTURE.to_owned());
                 scene.command(Command::Upload { user: user_id(), file_name, content_type, base64 });
             }
+            ui.menu_button("Ask for", |ui| {
+                for (text, event) in [
+                    ("Messages by search…", SearchQuery::EVENT),
+                    ("History…", History::EVENT),
+                    ("Conversations…", ListConversations::EVENT),
+                    ("What was missed…", Sync::EVENT),
+                    ("A download…", DownloadUrl::EVENT),
+                ] {
+                    if ui.button(text).on_hover_text(event).clicked() {
+                        scene.ask(Action::AnyRequest(user_id(), self.conversation_id, event));
+                    }
+                }
+            });
             if ui.button("Any request…").on_hover_text("Every event of the wire, with a payload of your own").clicked()
             {
-                scene.ask(Action::AnyRequest(user_id(), self.conversation_id));
+                scene.ask(Action::AnyRequest(user_id(), self.conversation_id, SendMessage::EVENT));
             }
             ui.separator();
             let button = ui.button("Drop connection");
