@@ -5,6 +5,7 @@
 
 mod address;
 mod backoff;
+mod parse;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 pub use self::address::{Address, AddressError};
 use self::backoff::Backoff;
+use self::parse::parse;
 pub use self::transport::{QUEUE_MAX_MESSAGES, Socket, SocketEvent, Transport, Wake, WebSockets};
 
 /// Most messages taken in one call of [`Connection::poll`]. With the largest batches this is about as much as
@@ -280,7 +282,7 @@ impl Connection {
     }
 
     fn hear(&mut self, text: &str, now_secs: f64, take: &mut dyn FnMut(Incoming)) {
-        let message = match serde_json::from_str::<ToInterface>(text) {
+        let message = match parse(text) {
             Ok(message) => message,
             Err(error) => {
                 // A harness of another version may say what we cannot read, even before its welcome.
