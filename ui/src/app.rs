@@ -28,6 +28,9 @@ use crate::views::{Action, Focus, Scene, help, message_detail, pipeline, status_
 
 /// How long one frame may spend on taking and reducing messages.
 const REDUCE_BUDGET_MS: u128 = 8;
+/// And when it did not keep up in the frame before: a long run should be there soon, which thirty frames a second do
+/// not hide.
+const CATCH_UP_BUDGET_MS: u128 = 24;
 
 /// Ctrl and one of these writes as the first … ninth user; alone, while nothing is being typed, the first eight open
 /// panes.
@@ -83,6 +86,8 @@ pub struct App {
     transport: Option<Box<dyn Transport>>,
     connection: Option<Connection>,
     host: Box<dyn Host>,
+    /// Whether the last frame left messages for the next.
+    is_behind: bool,
     run: Run,
     environment: Option<Environment>,
     business: BusinessClock,
@@ -159,6 +164,7 @@ impl App {
             transport: Some(transport),
             connection: None,
             host,
+            is_behind: false,
             run: Run::default(),
             environment: None,
             business: BusinessClock::default(),
@@ -251,8 +257,10 @@ impl App {
         }
         let Some(mut connection) = self.connection.take() else { return };
         let began = Instant::now();
-        let has_time = || began.elapsed().as_millis() < REDUCE_BUDGET_MS;
+        let budget_ms = if self.is_behind { CATCH_UP_BUDGET_MS } else { REDUCE_BUDGET_MS };
+        let has_time = || began.elapsed().as_millis() < budget_ms;
         let may_be_more = connection.poll(now_secs, &has_time, &mut |incoming| self.take(incoming, now_secs));
+        self.is_behind = may_be_more;
         if may_be_more {
             ctx.request_repaint();
         } else if let Some(secs) = connection.wakeup_in_secs(now_secs) {

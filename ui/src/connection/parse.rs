@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use ackscope_protocol::control::ToInterface;
+use ackscope_protocol::control::{TRACE_BATCH_MAX, ToInterface};
 use ackscope_protocol::trace::{Happening, TraceEvent};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// How a trace begins when it was written by our own types. Others are read the long way.
@@ -15,11 +15,33 @@ const TRACE: &str = "{\"type\":\"trace\",";
 #[derive(Deserialize)]
 struct Trace {
     first_index: u64,
-    events: Vec<Event>,
+    #[serde(deserialize_with = "events")]
+    events: Vec<TraceEvent>,
 }
 
 /// An event whose time stands first.
 struct Event(TraceEvent);
+
+/// Events are large: room for a whole batch spares moving them each time the list grows.
+fn events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TraceEvent>, D::Error> {
+    struct List;
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<TraceEvent>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of events")
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+            let mut events = Vec::with_capacity(TRACE_BATCH_MAX);
+            while let Some(Event(event)) = seq.next_element()? {
+                events.push(event);
+            }
+            Ok(events)
+        }
+    }
+    deserializer.deserialize_seq(List)
+}
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -49,7 +71,6 @@ pub(super) fn parse(text: &str) -> serde_json::Result<ToInterface> {
     if text.starts_with(TRACE)
         && let Ok(Trace { first_index, events }) = serde_json::from_str(text)
     {
-        let events = events.into_iter().map(|Event(event)| event).collect();
         return Ok(ToInterface::Trace { first_index, events });
     }
     serde_json::from_str(text)

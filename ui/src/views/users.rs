@@ -339,7 +339,10 @@ impl UserPane {
                     ui.label(widgets::small(scene.tokens, "Earlier messages are no longer kept here"));
                 }
                 let mut sender_before: Option<&UserId> = None;
-                for entry in log.entries().skip(hidden) {
+                // From the end: what is hidden is not walked through in every frame.
+                let mut shown: Vec<&Entry> = log.entries().rev().take(self.shown).collect();
+                shown.reverse();
+                for entry in shown {
                     let is_first = sender_before != Some(&entry.sender_id);
                     sender_before = Some(&entry.sender_id);
                     self.message_ui(ui, scene, user, log, entry, is_first);
