@@ -4,9 +4,11 @@
 use std::fmt;
 
 use ackscope_protocol::control::{TRACE_BATCH_MAX, ToInterface};
-use ackscope_protocol::trace::{Happening, TraceEvent};
+use ackscope_protocol::trace::{Happening, Stage, TraceEvent};
+use ackscope_protocol::wire::ServerEvent;
+use ackscope_protocol::{MessageId, UserId};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// How a trace begins when it was written by our own types. Others are read the long way.
@@ -58,11 +60,61 @@ impl<'de> Deserialize<'de> for Event {
                     return Err(M::Error::custom("the time does not stand first"));
                 }
                 let at_us = map.next_value()?;
-                let what = Happening::deserialize(MapAccessDeserializer::new(map))?;
+                if map.next_key::<&str>()? != Some("type") {
+                    return Err(M::Error::custom("the type does not stand second"));
+                }
+                // What is most of a trace is read at once; the rest as its own type does it.
+                let what = match map.next_value::<&str>()? {
+                    "saw" => {
+                        let Saw { user, event } = Saw::deserialize(MapAccessDeserializer::new(map))?;
+                        Happening::Saw { user, event }
+                    }
+                    "stage" => {
+                        let Staged { message_id, stage } = Staged::deserialize(MapAccessDeserializer::new(map))?;
+                        Happening::Stage { message_id, stage }
+                    }
+                    tag => Happening::deserialize(MapAccessDeserializer::new(Tagged { tag: Some(tag), map }))?,
+                };
                 Ok(Event(TraceEvent { at_us, what }))
             }
         }
         deserializer.deserialize_map(Fields)
+    }
+}
+
+#[derive(Deserialize)]
+struct Saw {
+    user: UserId,
+    event: ServerEvent,
+}
+
+#[derive(Deserialize)]
+struct Staged {
+    message_id: MessageId,
+    stage: Stage,
+}
+
+/// A map whose `type` was read already, with it in front again.
+struct Tagged<'a, M> {
+    tag: Option<&'a str>,
+    map: M,
+}
+
+impl<'de, M: MapAccess<'de>> MapAccess<'de> for Tagged<'_, M> {
+    type Error = M::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, M::Error> {
+        if self.tag.is_some() {
+            return seed.deserialize("type".into_deserializer()).map(Some);
+        }
+        self.map.next_key_seed(seed)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, M::Error> {
+        match self.tag.take() {
+            Some(tag) => seed.deserialize(tag.into_deserializer()),
+            None => self.map.next_value_seed(seed),
+        }
     }
 }
 
