@@ -1,33 +1,39 @@
 //! Ties connection, state and views together: frames, commands, keys.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ackscope_protocol::control::{Command, CommandAnswer, Environment};
-use ackscope_protocol::{MessageId, Timestamp, UserId};
-use egui::{CentralPanel, Frame, Key, Margin, Modifiers, Panel, Stroke, Ui};
-use egui_tiles::{Behavior, SimplificationOptions, Tile, TileId, Tiles, Tree, UiResponse};
+use ackscope_protocol::{MessageId, Timestamp};
+use egui::{CentralPanel, Frame, Key, Margin, Modifiers, Panel, Ui};
+use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use crate::connection::{Address, AddressError, Connection, Incoming, Phase, Problem, Transport, Wake};
+use crate::dock::{Dock, Layout, Pane};
 use crate::state::Run;
 use crate::status::{LaneStatus, Status};
-use crate::theme::{self, Tokens};
+use crate::theme::{self, Look, Tokens};
+use crate::views::chats::Chats;
 use crate::views::dialogs::Dialog;
-use crate::views::timeline::{self, Axis, Timeline};
+use crate::views::faults::Faults;
+use crate::views::inspector::Inspector;
+use crate::views::latency::Latency;
+use crate::views::palette::{self, Palette};
+use crate::views::scenarios::Scenarios;
+use crate::views::timeline::{self, Axis, Step, Timeline};
 use crate::views::toasts::Toasts;
 use crate::views::top_bar::{self, TopBar};
-use crate::views::users::{UserPane, composer_id};
-use crate::views::{self, Action, Scene, help, message_detail, status_bar};
+use crate::views::users::composer_id;
+use crate::views::{Action, Focus, Scene, help, message_detail, pipeline, status_bar};
 
 /// How long one frame may spend on taking and reducing messages.
 const REDUCE_BUDGET_MS: u128 = 8;
-/// Chat panes that stand side by side; further users come as tabs behind them.
-const PANES_SIDE_BY_SIDE: usize = 4;
-/// Most chat panes: nobody looks at more, and a load test has thousands of users.
-pub const PANES_MAX: usize = 32;
+/// And when it did not keep up in the frame before: a long run should be there soon, which thirty frames a second do
+/// not hide.
+const CATCH_UP_BUDGET_MS: u128 = 24;
 
-/// Ctrl and one of these writes as the first … ninth user.
+/// Ctrl and one of these writes as the first … ninth user; alone, while nothing is being typed, the first eight open
+/// panes.
 const DIGITS: [Key; 9] =
     [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
 
@@ -37,6 +43,14 @@ pub trait Host {
     fn show_status(&mut self, json: &str);
     /// Titles the window or tab. Called only when it changed.
     fn set_title(&mut self, title: &str);
+    /// What [`Self::remember`] was given last, perhaps in another run of the app.
+    fn remembered(&mut self) -> Option<String> {
+        None
+    }
+    /// Keeps a text of at most 1,500 bytes for the next run. Called only when it changed.
+    fn remember(&mut self, text: &str) {
+        let _ = text;
+    }
 }
 
 /// A host without a page around it.
@@ -48,14 +62,22 @@ impl Host for NoPage {
     fn set_title(&mut self, _title: &str) {}
 }
 
-/// What a tile holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Pane {
-    User(UserId),
-    NoUsers,
-    Timeline,
-    Message,
+/// What a person arranged, kept from run to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Arranged {
+    layout: Option<Layout>,
+    look: Look,
+    zoom: f32,
 }
+
+impl Default for Arranged {
+    fn default() -> Self {
+        Self { layout: None, look: Look::default(), zoom: 1.0 }
+    }
+}
+
+/// Zoom that is taken from what was remembered.
+const ZOOM_RANGE: std::ops::RangeInclusive<f32> = 0.5..=3.0;
 
 /// The interface.
 pub struct App {
@@ -64,12 +86,27 @@ pub struct App {
     transport: Option<Box<dyn Transport>>,
     connection: Option<Connection>,
     host: Box<dyn Host>,
+    /// Whether the last frame left messages for the next.
+    is_behind: bool,
     run: Run,
     environment: Option<Environment>,
     business: BusinessClock,
-    panes: Panes,
-    selected: Option<MessageId>,
+    /// The latest time in the trace, and when it came by our own clock.
+    latest: (u64, f64),
+    dock: Dock,
+    chats: Chats,
+    timeline: Timeline,
+    faults: Faults,
+    latency: Latency,
+    inspector: Inspector,
+    scenarios: Scenarios,
+    focus: Focus,
+    look: Look,
+    /// What is to be put in place in the first frame.
+    arrange: Option<Arranged>,
+    remembered: String,
     dialog: Option<Dialog>,
+    palette: Option<Palette>,
     is_help_open: bool,
     toasts: Toasts,
     actions: Vec<Action>,
@@ -116,20 +153,35 @@ impl App {
         ctx: &egui::Context,
         address: Result<Address, AddressError>,
         transport: Box<dyn Transport>,
-        host: Box<dyn Host>,
+        mut host: Box<dyn Host>,
     ) -> Self {
         theme::install(ctx);
+        let remembered = host.remembered().unwrap_or_default();
+        // What cannot be read was written by another version: begin anew.
+        let arranged: Arranged = serde_json::from_str(&remembered).unwrap_or_default();
         Self {
             address,
             transport: Some(transport),
             connection: None,
             host,
+            is_behind: false,
             run: Run::default(),
             environment: None,
             business: BusinessClock::default(),
-            panes: Panes::default(),
-            selected: None,
+            latest: (0, 0.0),
+            dock: arranged.layout.as_ref().map(Dock::from_layout).unwrap_or_default(),
+            chats: Chats::default(),
+            timeline: Timeline::default(),
+            faults: Faults::default(),
+            latency: Latency::default(),
+            inspector: Inspector::default(),
+            scenarios: Scenarios::default(),
+            focus: Focus::default(),
+            look: arranged.look,
+            arrange: Some(arranged),
+            remembered,
             dialog: None,
+            palette: None,
             is_help_open: false,
             toasts: Toasts::default(),
             actions: Vec::new(),
@@ -156,16 +208,41 @@ impl App {
 
     /// How many lanes the last frame painted.
     pub fn painted_lanes(&self) -> usize {
-        self.panes.timeline.drawn().painted
+        self.timeline.drawn().painted
+    }
+
+    /// Whether the timeline's filter still looks through lanes.
+    pub fn is_filtering(&self) -> bool {
+        self.timeline.is_filtering()
     }
 
     /// The message that is selected.
     pub fn selected(&self) -> Option<MessageId> {
-        self.selected
+        self.focus.selected
+    }
+
+    /// The selection, the time cursor and the range.
+    pub fn focus(&self) -> Focus {
+        self.focus
+    }
+
+    /// Asks for something, as a view or a key would; it is done in the next frame.
+    pub fn ask(&mut self, action: Action) {
+        self.actions.push(action);
     }
 
     fn is_ready(&self) -> bool {
         self.connection.as_ref().is_some_and(Connection::is_ready)
+    }
+
+    /// Time of the run now: the trace says nothing while nothing happens.
+    fn now_us(&mut self, now_secs: f64) -> u64 {
+        let latest_us = self.run.latest_us();
+        if latest_us != self.latest.0 {
+            self.latest = (latest_us, now_secs);
+        }
+        let quiet_secs = if self.is_ready() { (now_secs - self.latest.1).max(0.0) } else { 0.0 };
+        latest_us.saturating_add((quiet_secs * 1e6) as u64)
     }
 
     fn take_messages(&mut self, ctx: &egui::Context) {
@@ -180,8 +257,10 @@ impl App {
         }
         let Some(mut connection) = self.connection.take() else { return };
         let began = Instant::now();
-        let has_time = || began.elapsed().as_millis() < REDUCE_BUDGET_MS;
+        let budget_ms = if self.is_behind { CATCH_UP_BUDGET_MS } else { REDUCE_BUDGET_MS };
+        let has_time = || began.elapsed().as_millis() < budget_ms;
         let may_be_more = connection.poll(now_secs, &has_time, &mut |incoming| self.take(incoming, now_secs));
+        self.is_behind = may_be_more;
         if may_be_more {
             ctx.request_repaint();
         } else if let Some(secs) = connection.wakeup_in_secs(now_secs) {
@@ -199,9 +278,10 @@ impl App {
             Incoming::Welcome { same_run, environment, business_now } => {
                 if !same_run {
                     self.run = Run::default();
-                    self.panes.timeline.forget_run();
-                    self.panes.forget_users();
-                    self.selected = None;
+                    self.timeline.forget_run();
+                    self.chats = Chats::default();
+                    self.inspector.forget_run();
+                    self.focus = Focus::default();
                     self.had_first_focus = false;
                 }
                 self.environment = Some(*environment);
@@ -213,19 +293,51 @@ impl App {
                 }
             }
             Incoming::Missed { count } => self.run.skipped(count),
-            Incoming::Done { command, answer } => match (command, answer) {
-                (Command::CreateConversation { user, .. }, CommandAnswer::Created { conversation }) => {
-                    self.panes.user(&user).open(conversation.conversation_id);
-                }
-                (Command::AdvanceClock { by_ms }, _) => self.business.advance(by_ms),
-                _ => {}
-            },
-            Incoming::Failed { command, reason } => {
-                if let Command::Send { user, conversation_id, text, temp_id: None, .. } = &command {
-                    self.panes.user(user).restore(*conversation_id, text);
-                }
-                self.toasts.push(format!("{}: {reason}", command_title(&command)), now_secs);
+            Incoming::Scenario(progress) => self.scenarios.went(*progress),
+            Incoming::Done { command, answer } => self.done(command, answer, now_secs),
+            Incoming::Failed { command, reason } => self.failed(&command, &reason, now_secs),
+        }
+    }
+
+    fn failed(&mut self, command: &Command, reason: &str, now_secs: f64) {
+        let sentence = format!("{}: {reason}", command_title(command));
+        if self.dialog.as_mut().is_some_and(|dialog| dialog.answered(command, Err(reason))) {
+            return;
+        }
+        match command {
+            // These panes say it where it belongs.
+            Command::Inspect { place } => self.inspector.failed(place, reason.to_owned()),
+            command if is_of_scenarios(command) => self.scenarios.failed(command, sentence),
+            Command::Send { user, conversation_id, text, temp_id: None, .. } => {
+                self.chats.user(user).restore(*conversation_id, text);
+                self.toasts.push(sentence, now_secs);
             }
+            _ => self.toasts.push(sentence, now_secs),
+        }
+    }
+
+    fn done(&mut self, command: Command, answer: CommandAnswer, now_secs: f64) {
+        if is_of_scenarios(&command) {
+            self.scenarios.done(&command, answer);
+            return;
+        }
+        match (command, answer) {
+            (Command::CreateConversation { user, .. }, CommandAnswer::Created { conversation }) => {
+                self.chats.user(&user).open(conversation.conversation_id);
+            }
+            (Command::AdvanceClock { by_ms }, _) => self.business.advance(by_ms),
+            (Command::Upload { user, .. }, CommandAnswer::Uploaded { media_id }) => {
+                self.chats.user(&user).attach(media_id);
+            }
+            (command @ Command::Request { .. }, CommandAnswer::Answered { answer }) => {
+                if let Some(dialog) = &mut self.dialog {
+                    dialog.answered(&command, Ok(&answer));
+                }
+            }
+            (Command::Inspect { place }, CommandAnswer::Inspected { rows, more }) => {
+                self.inspector.found(place, rows, more, self.business.now(now_secs));
+            }
+            _ => {}
         }
     }
 
@@ -233,33 +345,59 @@ impl App {
         let now_secs = ctx.input(|input| input.time);
         for action in std::mem::take(&mut self.actions) {
             match action {
-                Action::Do(command) => {
-                    let Some(connection) = &mut self.connection else { continue };
-                    if let Err(refused) = connection.send(command.clone(), now_secs) {
-                        let reason = refused.to_string();
-                        self.take(Incoming::Failed { command, reason }, now_secs);
-                    }
-                }
+                Action::Do(command) => self.send(&command, now_secs),
                 Action::Select(message_id) => {
-                    self.selected = message_id;
+                    self.focus.selected = message_id;
                     if let Some(number) = message_id.and_then(|message_id| self.run.lane_number(message_id)) {
-                        self.panes.timeline.show_lane(number);
+                        self.timeline.show_lane(number);
                     }
                 }
+                Action::Cursor(cursor_us) => self.focus.cursor_us = cursor_us,
+                Action::SelectRange(range) => self.select_range(range),
                 Action::NewConversation(user) => self.dialog = Some(Dialog::new_conversation(user)),
                 Action::AddUser => self.dialog = Some(Dialog::add_user()),
+                Action::AnyRequest(user, conversation_id, event) => {
+                    self.dialog = Some(Dialog::any_request(user, conversation_id, self.focus.selected, event));
+                }
+                Action::WriteAs(user) => {
+                    self.dock.open(Pane::Users);
+                    self.chats.show(&user);
+                    ctx.memory_mut(|memory| memory.request_focus(composer_id(&user)));
+                }
                 Action::RetryConnection => {
                     if let Some(connection) = &mut self.connection {
                         connection.retry_now(now_secs);
                     }
                 }
                 Action::ToggleHelp => self.is_help_open = !self.is_help_open,
-                Action::ToggleTheme => {
-                    let other = match ctx.theme() {
-                        egui::Theme::Dark => egui::Theme::Light,
-                        egui::Theme::Light => egui::Theme::Dark,
-                    };
-                    ctx.set_theme(other);
+                Action::TogglePalette => {
+                    self.palette = if self.palette.is_some() { None } else { Some(Palette::default()) };
+                }
+                Action::Look(look) => {
+                    self.look = look;
+                    look.apply(ctx);
+                }
+                Action::Zoom(factor) => ctx.set_zoom_factor(factor.clamp(*ZOOM_RANGE.start(), *ZOOM_RANGE.end())),
+                Action::Show(pane) => self.dock.open(pane),
+                Action::Hide(pane) => self.dock.close(pane),
+                Action::ResetLayout => self.dock = Dock::default(),
+                Action::ShowFaults(on) => {
+                    self.dock.open(Pane::Faults);
+                    self.faults.show(on);
+                }
+                Action::Inspect(place) => {
+                    self.dock.open(Pane::Inspector);
+                    self.inspector.show(place);
+                }
+                Action::Timeline(step) => {
+                    self.dock.open(Pane::Timeline);
+                    if let Some(range) = self.timeline.step(&self.run, step) {
+                        self.select_range(Some(range));
+                    }
+                }
+                Action::OpenScenario(path) => {
+                    self.dock.open(Pane::Scenarios);
+                    self.send(&Command::OpenScenario { path }, now_secs);
                 }
                 Action::Tell(text) => self.toasts.push(text, now_secs),
             }
@@ -267,24 +405,43 @@ impl App {
         }
     }
 
+    fn send(&mut self, command: &Command, now_secs: f64) {
+        let Some(connection) = &mut self.connection else { return };
+        if let Err(refused) = connection.send(command.clone(), now_secs) {
+            self.failed(command, &refused.to_string(), now_secs);
+        }
+    }
+
+    fn select_range(&mut self, range: Option<(u64, u64)>) {
+        if range.is_some() && self.focus.range.is_none() {
+            self.latency.show_range();
+        }
+        self.focus.range = range;
+    }
+
     /// Keys that work everywhere; a dialog has the keyboard to itself.
     fn keys(&mut self, ui: &Ui) {
         let pressed = |modifiers, key| ui.input_mut(|input| input.consume_key(modifiers, key));
-        if pressed(Modifiers::NONE, Key::F1) {
-            self.is_help_open = !self.is_help_open;
+        let focused = ui.memory(egui::Memory::focused);
+        let is_writing = ui.ctx().text_edit_focused();
+        if pressed(Modifiers::NONE, Key::F1) || !is_writing && pressed(Modifiers::NONE, Key::Questionmark) {
+            self.actions.push(Action::ToggleHelp);
         }
-        if self.dialog.is_some() || self.is_help_open {
+        if pressed(Modifiers::COMMAND, Key::K) && self.dialog.is_none() {
+            self.is_help_open = false;
+            self.actions.push(Action::TogglePalette);
+        }
+        if self.dialog.is_some() || self.is_help_open || self.palette.is_some() {
             return;
         }
         if pressed(Modifiers::COMMAND, Key::F) {
-            self.panes.timeline.focus_filter();
+            self.actions.push(Action::Timeline(Step::Find));
         }
         for (index, key) in DIGITS.into_iter().enumerate() {
             if pressed(Modifiers::COMMAND, key)
                 && let Some(user) = self.run.users().get(index)
             {
-                self.panes.show_user(&user.user_id);
-                ui.memory_mut(|memory| memory.request_focus(composer_id(&user.user_id)));
+                self.actions.push(Action::WriteAs(user.user_id.clone()));
             }
         }
         let mut step = 0;
@@ -293,39 +450,54 @@ impl App {
         } else if pressed(Modifiers::ALT, Key::ArrowDown) {
             step = 1;
         }
-        let focused = ui.memory(egui::Memory::focused);
         if pressed(Modifiers::NONE, Key::Escape) {
             match focused {
                 Some(id) => ui.memory_mut(|memory| memory.surrender_focus(id)),
-                None => self.selected = None,
+                // One thing after the other: what was selected last is not what one wants to lose first.
+                None if self.focus.cursor_us.is_some() => self.focus.cursor_us = None,
+                None if self.focus.range.is_some() => self.focus.range = None,
+                None => self.focus.selected = None,
             }
-            for pane in self.panes.users.values_mut() {
+            for pane in self.chats.panes_mut() {
                 pane.cancel_reply();
+            }
+        }
+        if !is_writing {
+            for (index, key) in DIGITS.into_iter().enumerate() {
+                if let Some(pane) = Pane::ALL.get(index)
+                    && pressed(Modifiers::NONE, key)
+                {
+                    self.actions.push(Action::Show(*pane));
+                }
+            }
+            for (key, asked) in [
+                (Key::T, Step::Count(Axis::SinceSent)),
+                (Key::R, Step::Count(Axis::RunTime)),
+                (Key::Num0, Step::ResetZoom),
+                (Key::Plus, Step::ZoomIn),
+                (Key::Equals, Step::ZoomIn),
+                (Key::Minus, Step::ZoomOut),
+                (Key::S, Step::RangeInView),
+            ] {
+                if pressed(Modifiers::NONE, key) {
+                    self.actions.push(Action::Timeline(asked));
+                }
             }
         }
         if focused.is_none() {
             if pressed(Modifiers::NONE, Key::Space) {
-                self.panes.timeline.toggle_pause(&self.run);
+                self.actions.push(Action::Timeline(Step::TogglePause));
             }
             if pressed(Modifiers::NONE, Key::ArrowUp) {
                 step = -1;
             } else if pressed(Modifiers::NONE, Key::ArrowDown) {
                 step = 1;
             }
-            if pressed(Modifiers::NONE, Key::T) {
-                self.panes.timeline.set_axis(Axis::SinceSent);
-            }
-            if pressed(Modifiers::NONE, Key::R) {
-                self.panes.timeline.set_axis(Axis::RunTime);
-            }
-            if pressed(Modifiers::NONE, Key::Num0) {
-                self.panes.timeline.reset_zoom();
-            }
         }
         if step != 0 {
-            let selected = self.selected.and_then(|message_id| self.run.lane_number(message_id));
-            if let Some(number) = self.panes.timeline.neighbour(&self.run, selected, step) {
-                self.selected = self.run.lane(number).map(|lane| lane.message_id);
+            let selected = self.focus.selected.and_then(|message_id| self.run.lane_number(message_id));
+            if let Some(number) = self.timeline.neighbour(&self.run, selected, step) {
+                self.focus.selected = self.run.lane(number).map(|lane| lane.message_id);
             }
         }
     }
@@ -355,7 +527,7 @@ impl App {
     }
 
     fn report(&mut self, ctx: &egui::Context) {
-        let drawn = self.panes.timeline.drawn();
+        let drawn = self.timeline.drawn();
         let status = Status {
             connected: self.is_ready(),
             users: self.run.users().len(),
@@ -371,9 +543,16 @@ impl App {
             self.host.set_title(&title);
             #[cfg(not(target_arch = "wasm32"))]
             ctx.send_viewport_cmd(egui::ViewportCommand::Title(title.clone()));
-            #[cfg(target_arch = "wasm32")]
-            let _ = ctx;
             self.title = title;
+        }
+        let arranged = Arranged { layout: self.dock.layout(), look: self.look, zoom: ctx.zoom_factor() };
+        // Dragging changes shares in every frame; what is remembered is where they come to rest.
+        if !ctx.input(|input| input.pointer.any_down())
+            && let Ok(text) = serde_json::to_string(&arranged)
+            && text != self.remembered
+        {
+            self.host.remember(&text);
+            self.remembered = text;
         }
         if status != self.status {
             self.host.show_status(&status.to_json());
@@ -388,24 +567,41 @@ impl eframe::App for App {
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        if let Some(arranged) = self.arrange.take() {
+            if arranged.look != Look::System {
+                arranged.look.apply(ui.ctx());
+            }
+            if ZOOM_RANGE.contains(&arranged.zoom) && (arranged.zoom - 1.0).abs() > 0.01 {
+                ui.ctx().set_zoom_factor(arranged.zoom);
+            }
+        }
         self.keys(ui);
-        self.panes.follow_users(&self.run);
         self.focus_first(ui);
         let now_secs = ui.input(|input| input.time);
         let tokens = Tokens::of(ui.visuals());
-        let is_ready = self.is_ready();
         let problem = self.problem();
         let business_now = self.business.now(now_secs);
         if business_now.is_some() {
             // The clock in the top bar shows seconds.
             ui.request_repaint_after_secs(1.0);
         }
+        let now_us = self.now_us(now_secs);
+        let is_ready = self.is_ready();
+        let mut scene = Scene::new(&self.run, tokens, self.focus, &mut self.actions);
+        scene.filter = self.timeline.filter().clone();
+        scene.now_us = now_us;
+        scene.business_now = business_now;
+        scene.backend = self.environment.as_ref().map(|environment| environment.backend);
+        scene.is_ready = is_ready;
 
-        let mut scene = Scene::new(&self.run, tokens, self.selected, is_ready, &mut self.actions);
         let bar = |margin: Margin| Frame::new().fill(tokens.surface).inner_margin(margin);
         Panel::top("top").frame(bar(Margin::symmetric(16, 0))).exact_size(48.0).show(ui, |ui| {
             let phase = self.connection.as_ref().map(Connection::phase);
-            TopBar { environment: self.environment.as_ref(), phase, business_now }.ui(ui, &mut scene);
+            let open_panes: Vec<Pane> = Pane::ALL.into_iter().filter(|pane| self.dock.is_open(*pane)).collect();
+            let environment = self.environment.as_ref();
+            let scenario = self.scenarios.progress();
+            TopBar { environment, phase, business_now, open_panes: &open_panes, look: self.look, scenario }
+                .ui(ui, &mut scene);
         });
         Panel::bottom("status").frame(bar(Margin::symmetric(16, 0))).exact_size(28.0).show(ui, |ui| {
             status_bar::ui(ui, &scene, self.connection.as_ref().map_or(0, Connection::pending_commands));
@@ -420,12 +616,44 @@ impl eframe::App for App {
             });
         }
         CentralPanel::no_frame().frame(Frame::new().fill(tokens.background)).show(ui, |ui| {
-            self.panes.ui(ui, &mut scene);
+            let active_faults = self.run.faults().count();
+            let title = |pane: Pane| match pane {
+                // What is broken is said even when the pane is behind others.
+                Pane::Faults if active_faults > 0 => format!("Faults ({active_faults})"),
+                _ => pane.title().to_owned(),
+            };
+            let trailing = |ui: &mut Ui, pane: Pane| {
+                if pane == Pane::Timeline && ui.available_width() > 880.0 {
+                    ui.add_space(theme::space::M);
+                    timeline::legend_ui(ui, tokens);
+                }
+            };
+            let mut show = |ui: &mut Ui, pane: Pane| match pane {
+                Pane::Users => self.chats.ui(ui, &mut scene),
+                Pane::Timeline => self.timeline.ui(ui, &mut scene),
+                Pane::Message => message_detail::ui(ui, &mut scene),
+                Pane::Faults => self.faults.ui(ui, &mut scene),
+                Pane::Latency => self.latency.ui(ui, &mut scene),
+                Pane::Pipeline => pipeline::ui(ui, &mut scene),
+                Pane::Scenarios => self.scenarios.ui(ui, &mut scene),
+                Pane::Inspector => self.inspector.ui(ui, &mut scene),
+            };
+            self.dock.ui(ui, tokens, &title, &mut show, &trailing);
+            if self.dock.layout().is_none() {
+                views_closed_ui(ui, &mut scene);
+            }
         });
         if let Some(dialog) = &mut self.dialog
             && dialog.ui(ui, &mut scene)
         {
             self.dialog = None;
+        }
+        if let Some(palette) = &mut self.palette {
+            let paths = self.scenarios.files().iter().map(|file| file.path.as_str());
+            let entries = palette::entries(&scene, paths);
+            if palette.ui(ui, &mut scene, &entries) {
+                self.palette = None;
+            }
         }
         if self.is_help_open && help::ui(ui, tokens) {
             self.is_help_open = false;
@@ -440,240 +668,44 @@ impl eframe::App for App {
     }
 }
 
-/// The tiles and what each of them remembers.
-struct Panes {
-    tree: Tree<Pane>,
-    users_row: TileId,
-    shown_users: usize,
-    users: HashMap<UserId, UserPane>,
-    timeline: Timeline,
-}
-
-impl Default for Panes {
-    fn default() -> Self {
-        let mut tiles = Tiles::default();
-        let no_users = tiles.insert_pane(Pane::NoUsers);
-        let users_row = tiles.insert_horizontal_tile(vec![no_users]);
-        let timeline = tiles.insert_pane(Pane::Timeline);
-        let message = tiles.insert_pane(Pane::Message);
-        let below = tiles.insert_container(egui_tiles::Linear::new_binary(
-            egui_tiles::LinearDir::Horizontal,
-            [timeline, message],
-            0.70,
-        ));
-        let root = tiles.insert_container(egui_tiles::Linear::new_binary(
-            egui_tiles::LinearDir::Vertical,
-            [users_row, below],
-            0.50,
-        ));
-        Self {
-            tree: Tree::new(egui::Id::unique("panes"), root, tiles),
-            users_row,
-            shown_users: 0,
-            users: HashMap::new(),
-            timeline: Timeline::default(),
-        }
-    }
-}
-
-impl Panes {
-    fn user(&mut self, user_id: &UserId) -> &mut UserPane {
-        self.users.entry(user_id.clone()).or_default()
-    }
-
-    fn forget_users(&mut self) {
-        let timeline = std::mem::take(&mut self.timeline);
-        *self = Self { timeline, ..Self::default() };
-    }
-
-    /// A pane for each user that has come since the last frame.
-    fn follow_users(&mut self, run: &Run) {
-        let known = run.users().len().min(PANES_MAX);
-        if known == self.shown_users {
-            return;
-        }
-        if self.shown_users == 0
-            && let Some(id) = self.tree.tiles.find_pane(&Pane::NoUsers)
-        {
-            self.tree.remove_recursively(id);
-        }
-        for user in run.users().iter().take(known).skip(self.shown_users) {
-            let pane = self.tree.tiles.insert_pane(Pane::User(user.user_id.clone()));
-            let beside = self.row_children();
-            if beside.len() < PANES_SIDE_BY_SIDE {
-                let tabs = self.tree.tiles.insert_tab_tile(vec![pane]);
-                if let Some(Tile::Container(row)) = self.tree.tiles.get_mut(self.users_row) {
-                    row.add_child(tabs);
-                }
-            } else if let Some(id) = beside.get(self.tree.tiles.len() % beside.len())
-                && let Some(Tile::Container(container)) = self.tree.tiles.get_mut(*id)
-            {
-                // The person keeps what is in front.
-                container.add_child(pane);
-            }
-        }
-        self.shown_users = known;
-    }
-
-    fn row_children(&self) -> Vec<TileId> {
-        match self.tree.tiles.get(self.users_row) {
-            Some(Tile::Container(row)) => row.children().copied().collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Brings a user's pane to the front of its tabs.
-    fn show_user(&mut self, user_id: &UserId) {
-        self.tree.make_active(|_, tile| matches!(tile, Tile::Pane(Pane::User(other)) if other == user_id));
-    }
-
-    fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        let mut tiles = PaneTiles { users: &mut self.users, timeline: &mut self.timeline, scene };
-        self.tree.ui(&mut tiles, ui);
-    }
-}
-
-struct PaneTiles<'a, 'b> {
-    users: &'a mut HashMap<UserId, UserPane>,
-    timeline: &'a mut Timeline,
-    scene: &'a mut Scene<'b>,
-}
-
-impl Behavior<Pane> for PaneTiles<'_, '_> {
-    fn pane_ui(&mut self, ui: &mut Ui, _tile_id: TileId, pane: &mut Pane) -> UiResponse {
-        ui.painter().rect_filled(ui.max_rect(), 0.0, self.scene.tokens.surface);
-        match pane {
-            Pane::User(user_id) => {
-                let run = self.scene.run;
-                if let Some(user) = run.user_by_id(user_id) {
-                    self.users.entry(user_id.clone()).or_default().ui(ui, self.scene, user);
-                }
-            }
-            Pane::NoUsers => no_users_ui(ui, self.scene),
-            Pane::Timeline => self.timeline.ui(ui, self.scene),
-            Pane::Message => message_detail::ui(ui, self.scene),
-        }
-        UiResponse::None
-    }
-
-    fn tab_title_for_pane(&mut self, pane: &Pane) -> egui::WidgetText {
-        let tokens = self.scene.tokens;
-        let title = match pane {
-            Pane::User(user_id) => {
-                let is_connected = self.scene.run.user_by_id(user_id).is_some_and(crate::state::User::is_connected);
-                if is_connected {
-                    user_id.to_string()
-                } else {
-                    return egui::RichText::new(format!("{user_id} (offline)")).color(tokens.text_weak).into();
-                }
-            }
-            Pane::NoUsers => "Users".to_owned(),
-            Pane::Timeline => "Timeline".to_owned(),
-            Pane::Message => "Message".to_owned(),
-        };
-        egui::RichText::new(title).color(tokens.text).family(theme::strong_family()).into()
-    }
-
-    fn top_bar_right_ui(
-        &mut self,
-        tiles: &Tiles<Pane>,
-        ui: &mut Ui,
-        _tile_id: TileId,
-        tabs: &egui_tiles::Tabs,
-        _scroll_offset: &mut f32,
-    ) {
-        let is_timeline = tabs.active.and_then(|active| tiles.get_pane(&active)) == Some(&Pane::Timeline);
-        if is_timeline && ui.available_width() > 560.0 {
-            ui.add_space(theme::space::M);
-            timeline::legend_ui(ui, self.scene.tokens);
-        }
-    }
-
-    fn tab_bar_height(&self, _style: &egui::Style) -> f32 {
-        32.0
-    }
-
-    fn gap_width(&self, _style: &egui::Style) -> f32 {
-        6.0
-    }
-
-    fn min_size(&self) -> f32 {
-        160.0
-    }
-
-    fn tab_title_spacing(&self, _visuals: &egui::Visuals) -> f32 {
-        12.0
-    }
-
-    fn tab_bar_color(&self, _visuals: &egui::Visuals) -> egui::Color32 {
-        self.scene.tokens.surface
-    }
-
-    fn tab_bg_color(
-        &self,
-        _visuals: &egui::Visuals,
-        _tiles: &Tiles<Pane>,
-        _tile_id: TileId,
-        _state: &egui_tiles::TabState,
-    ) -> egui::Color32 {
-        self.scene.tokens.surface
-    }
-
-    fn tab_outline_stroke(
-        &self,
-        _visuals: &egui::Visuals,
-        _tiles: &Tiles<Pane>,
-        _tile_id: TileId,
-        _state: &egui_tiles::TabState,
-    ) -> Stroke {
-        Stroke::NONE
-    }
-
-    fn tab_bar_hline_stroke(&self, _visuals: &egui::Visuals) -> Stroke {
-        Stroke::new(1.0, self.scene.tokens.border)
-    }
-
-    fn resize_stroke(&self, _style: &egui::Style, resize_state: egui_tiles::ResizeState) -> Stroke {
-        let tokens = self.scene.tokens;
-        let color = match resize_state {
-            egui_tiles::ResizeState::Idle => tokens.background,
-            egui_tiles::ResizeState::Hovering => tokens.border,
-            egui_tiles::ResizeState::Dragging => tokens.accent,
-        };
-        Stroke::new(6.0, color)
-    }
-
-    fn simplification_options(&self) -> SimplificationOptions {
-        SimplificationOptions {
-            prune_empty_tabs: true,
-            // Every pane has a tab, which is its title and its handle. The row of users must stay even with one
-            // user in it, or the next would find no place.
-            all_panes_must_have_tabs: true,
-            ..SimplificationOptions::OFF
-        }
-    }
-}
-
-fn no_users_ui(ui: &mut Ui, scene: &mut Scene<'_>) {
+fn views_closed_ui(ui: &mut Ui, scene: &mut Scene<'_>) {
     let tokens = scene.tokens;
-    let (title, text) = if scene.is_ready {
-        ("No users yet", "Let the tour bring some along, or add one and write as that user")
-    } else {
-        ("Waiting for the harness", "Simulated users appear here as soon as it answers")
-    };
-    let is_ready = scene.is_ready;
-    views::empty_state(ui, tokens, title, text, |ui| {
-        if is_ready && views::primary_button_ui(ui, tokens, "Add user…").clicked() {
-            scene.ask(Action::AddUser);
-        }
-    });
+    crate::views::empty_state(
+        ui,
+        tokens,
+        "Every pane is closed",
+        "Panes stand in the menu View, and in Ctrl+K",
+        |ui| {
+            if ui.button("Reset layout").clicked() {
+                scene.ask(Action::ResetLayout);
+            }
+        },
+    );
 }
 
-fn command_title(command: &Command) -> &'static str {
-    match command {
+fn is_of_scenarios(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::ListScenarios
+            | Command::OpenScenario { .. }
+            | Command::CheckScenario { .. }
+            | Command::SaveScenario { .. }
+            | Command::ScenarioByHand { .. }
+            | Command::RunScenario { .. }
+            | Command::Scenario { .. }
+            | Command::ShowLive
+    )
+}
+
+fn command_title(command: &Command) -> String {
+    let title = match command {
         Command::AddUser { .. } => "The user could not be added",
         Command::CreateConversation { .. } => "The conversation could not be created",
         Command::Send { .. } => "The message could not be sent",
+        Command::Request { user, event, .. } => return format!("{event} of {user} was not carried out"),
+        Command::Upload { .. } => "The file could not be uploaded",
+        Command::AddDevice { .. } => "The device could not be connected",
+        Command::ReadSlowly { .. } => "The pace of reading could not be changed",
         Command::DropConnection { .. } => "The connection could not be dropped",
         Command::Reconnect { .. } => "The user could not be reconnected",
         Command::AdvanceClock { .. } => "The clock could not be advanced",
@@ -681,5 +713,15 @@ fn command_title(command: &Command) -> &'static str {
         Command::Heal { .. } => "The fault could not be healed",
         Command::ResetFaults => "The faults could not be healed",
         Command::PlayTour => "The tour could not be played",
-    }
+        Command::Inspect { .. } => "It could not be looked into",
+        Command::ListScenarios => "The scenario files could not be listed",
+        Command::OpenScenario { .. } => "The scenario could not be opened",
+        Command::CheckScenario { .. } => "The scenario could not be checked",
+        Command::SaveScenario { .. } => "The scenario could not be saved",
+        Command::ScenarioByHand { .. } => "What was done by hand could not be written down",
+        Command::RunScenario { .. } => "The scenario could not be run",
+        Command::Scenario { .. } => "The scenario did not follow",
+        Command::ShowLive => "The run one started with could not be shown",
+    };
+    title.to_owned()
 }

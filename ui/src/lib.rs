@@ -1,4 +1,5 @@
-//! The interface of Ackscope: simulated users on top, the timeline of their messages below.
+//! The interface of Ackscope: simulated users, the timeline of their messages, and everything about the one that is
+//! selected.
 //!
 //! | module | knows |
 //! |---|---|
@@ -6,6 +7,7 @@
 //! | [`state`] | what happened, reduced from trace events; nothing of egui |
 //! | [`views`] | how it is shown; one module for each view |
 //! | [`theme`] | every colour, size and distance |
+//! | [`dock`] | the panes, and how they are laid out |
 //! | [`app`] | what ties them together: frames, commands, keys |
 //! | [`status`] | what is drawn, as a text for automation and screen readers |
 //! | [`fake`] | a harness in memory, for tests and for looking at the interface alone |
@@ -14,6 +16,7 @@
 
 pub mod app;
 pub mod connection;
+pub mod dock;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fake;
 pub mod format;

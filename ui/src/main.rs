@@ -1,6 +1,8 @@
 //! The interface as a program of its own, for development and tests. Users get it in the shell or in a browser.
 
-use ackscope_ui::app::{App, NoPage};
+use std::path::PathBuf;
+
+use ackscope_ui::app::{App, Host};
 use ackscope_ui::connection::{Address, WebSockets};
 
 const USAGE: &str = "Usage: ackscope-ui URL
@@ -38,10 +40,43 @@ fn run() -> Result<(), (u8, String)> {
         "Ackscope",
         options,
         Box::new(move |creation| {
-            Ok(Box::new(App::new(&creation.egui_ctx, Ok(address), Box::new(WebSockets), Box::new(NoPage))))
+            Ok(Box::new(App::new(&creation.egui_ctx, Ok(address), Box::new(WebSockets), Box::new(Window::new()))))
         }),
     )
     .map_err(|error| (1, format!("The window could not be opened: {error}")))
+}
+
+/// A window of its own: what is arranged in it is kept in a file.
+struct Window {
+    /// Absent when the user has no home.
+    file: Option<PathBuf>,
+}
+
+impl Window {
+    fn new() -> Self {
+        let folder = std::env::var_os("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")));
+        Self { file: folder.map(|folder| folder.join("ackscope").join("view.json")) }
+    }
+}
+
+impl Host for Window {
+    fn show_status(&mut self, _json: &str) {}
+    fn set_title(&mut self, _title: &str) {}
+
+    fn remembered(&mut self) -> Option<String> {
+        std::fs::read_to_string(self.file.as_ref()?).ok()
+    }
+
+    fn remember(&mut self, text: &str) {
+        let Some(file) = &self.file else { return };
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        if let Err(error) = folder.and_then(|()| std::fs::write(file, text)) {
+            complain(&format!("The layout is not remembered: {} cannot be written: {error}", file.display()));
+            self.file = None;
+        }
+    }
 }
 
 fn complain(message: &str) {

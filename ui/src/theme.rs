@@ -131,10 +131,79 @@ const LIGHT: Tokens = Tokens {
     backdrop: Color32::from_black_alpha(90),
 };
 
+/// For eyes that need it: black and white, and colours that keep at least 7:1 on black.
+const CONTRAST: Tokens = Tokens {
+    background: rgb(0x00_0000),
+    surface: rgb(0x00_0000),
+    raised: rgb(0x1A_1A1A),
+    hovered: rgb(0x33_3333),
+    border: rgb(0xFF_FFFF),
+    text: rgb(0xFF_FFFF),
+    text_weak: rgb(0xE0_E0E0),
+    accent: rgb(0x6F_D0FF),
+    on_accent: rgb(0x00_0000),
+    accent_soft: rgb(0x00_3A5C),
+    in_flight: rgb(0xB0_B0B0),
+    pending: rgb(0xFF_D23F),
+    delivered: rgb(0x6F_C3FF),
+    rejected: rgb(0xFF_8A80),
+    persisted: rgb(0x5C_F29A),
+    breach: rgb(0xFF_8AE2),
+    receipt: rgb(0xD6_C4FF),
+    budget: rgb(0xFF_FFFF),
+    warning: rgb(0xFF_D23F),
+    backdrop: Color32::from_black_alpha(200),
+};
+
+/// How the app looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// As the system says.
+    #[default]
+    System,
+    /// Dark on light.
+    Light,
+    /// Light on dark.
+    Dark,
+    /// White on black, for eyes that need it.
+    Contrast,
+}
+
+impl Look {
+    /// All of them, in the order they are offered.
+    pub const ALL: [Self; 4] = [Self::System, Self::Light, Self::Dark, Self::Contrast];
+
+    /// Its name.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::System => "As the system",
+            Self::Light => "Light",
+            Self::Dark => "Dark",
+            Self::Contrast => "High contrast",
+        }
+    }
+
+    /// Makes a context look like this.
+    pub fn apply(self, ctx: &egui::Context) {
+        let dark = if self == Self::Contrast { &CONTRAST } else { &DARK };
+        ctx.set_visuals_of(Theme::Dark, dark.visuals(Theme::Dark));
+        ctx.set_theme(match self {
+            Self::System => egui::ThemePreference::System,
+            Self::Light => egui::ThemePreference::Light,
+            Self::Dark | Self::Contrast => egui::ThemePreference::Dark,
+        });
+    }
+}
+
 impl Tokens {
     /// Of the theme that is shown.
     pub fn of(visuals: &Visuals) -> &'static Self {
-        if visuals.dark_mode { &DARK } else { &LIGHT }
+        match visuals.dark_mode {
+            false => &LIGHT,
+            true if visuals.panel_fill == CONTRAST.surface => &CONTRAST,
+            true => &DARK,
+        }
     }
 
     /// Of a state.

@@ -28,6 +28,34 @@ pub async fn start(canvas: HtmlCanvasElement) -> Result<(), JsValue> {
 
 struct Page;
 
+/// Cookie in which the arrangement is kept: the harness takes another port in every run, which to `localStorage` is
+/// another place each time. Cookies go by host alone.
+const COOKIE: &str = "ackscope_view";
+/// For how long, in seconds: a year.
+const COOKIE_MAX_AGE_SECS: u32 = 365 * 24 * 3_600;
+
+fn html_document() -> Option<web_sys::HtmlDocument> {
+    web_sys::window()?.document()?.dyn_into().ok()
+}
+
+/// Cookies cannot hold every character; hexadecimal digits they can.
+fn from_hex(text: &str) -> Option<String> {
+    let pairs = text.as_bytes().chunks_exact(2);
+    let bytes: Option<Vec<u8>> =
+        pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    String::from_utf8(bytes?).ok()
+}
+
+fn to_hex(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut hex = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        // Writing to a string does not fail.
+        write!(hex, "{byte:02x}").unwrap_or_default();
+    }
+    hex
+}
+
 impl Host for Page {
     fn show_status(&mut self, json: &str) {
         if let Some(element) = web_sys::window()
@@ -42,6 +70,20 @@ impl Host for Page {
     fn set_title(&mut self, title: &str) {
         if let Some(document) = web_sys::window().and_then(|window| window.document()) {
             document.set_title(title);
+        }
+    }
+
+    fn remembered(&mut self) -> Option<String> {
+        let cookies = html_document()?.cookie().ok()?;
+        let value = cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
+        from_hex(value)
+    }
+
+    fn remember(&mut self, text: &str) {
+        let cookie = format!("{COOKIE}={}; path=/; max-age={COOKIE_MAX_AGE_SECS}; samesite=strict", to_hex(text));
+        // A browser that keeps no cookies begins with the usual layout.
+        if let Some(document) = html_document() {
+            document.set_cookie(&cookie).unwrap_or_default();
         }
     }
 }

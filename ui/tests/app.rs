@@ -9,9 +9,10 @@ use ackscope_protocol::control::{CONTROL_VERSION, Command, CommandAnswer, ToHarn
 use ackscope_protocol::trace::{ConnectionState, Happening, TraceEvent};
 use ackscope_protocol::wire::{AckState, ConversationKind};
 use ackscope_protocol::{ErrorCode, Timestamp, WireError};
-use ackscope_ui::app::{App, Host, PANES_MAX};
+use ackscope_ui::app::{App, Host};
 use ackscope_ui::connection::{Address, AddressError};
 use ackscope_ui::fake::{FakeHarness, Pace, Script, environment, sample, user};
+use ackscope_ui::views::chats::CHATS_MAX;
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
@@ -22,7 +23,7 @@ const RUN: Uuid = Uuid::from_u128(1);
 
 /// What the page would show.
 #[derive(Clone, Default)]
-struct Page(Rc<RefCell<(String, String)>>);
+struct Page(Rc<RefCell<(String, String)>>, Rc<RefCell<Option<String>>>);
 
 impl Host for Page {
     fn show_status(&mut self, json: &str) {
@@ -31,6 +32,15 @@ impl Host for Page {
 
     fn set_title(&mut self, title: &str) {
         title.clone_into(&mut self.0.borrow_mut().1);
+    }
+
+    fn remembered(&mut self) -> Option<String> {
+        self.1.borrow().clone()
+    }
+
+    fn remember(&mut self, text: &str) {
+        assert!(text.len() <= 1_500, "a cookie must hold it");
+        *self.1.borrow_mut() = Some(text.to_owned());
     }
 }
 
@@ -53,7 +63,12 @@ struct Desk {
 
 impl Desk {
     fn open_with(address: Result<Address, AddressError>, theme: egui::Theme) -> Self {
-        let (harness, page) = (FakeHarness::default(), Page::default());
+        Self::open_on(Page::default(), address, theme)
+    }
+
+    /// On a page that may remember something.
+    fn open_on(page: Page, address: Result<Address, AddressError>, theme: egui::Theme) -> Self {
+        let harness = FakeHarness::default();
         let (transport, host) = (harness.transport(), Box::new(page.clone()));
         let ui = Harness::builder()
             .with_size([1280.0, 800.0])
@@ -96,6 +111,34 @@ impl Desk {
 
     fn click(&mut self, label: &str) {
         self.ui.get_by_label(label).click();
+        self.settle();
+    }
+
+    /// As a screen reader clicks: also what is scrolled out of view.
+    fn activate(&mut self, label: &str) {
+        self.ui.get_by_label(label).click_accesskit();
+        self.settle();
+    }
+
+    /// The system draws emoji; there is none here.
+    fn allow_emoji(&self) {
+        self.ui.ctx.set_missing_glyph_policy(egui::MissingGlyphPolicy::Tofu);
+    }
+
+    /// Opens a pane by its key.
+    fn pane(&mut self, key: Key) {
+        self.press(Modifiers::NONE, Key::Escape);
+        self.press(Modifiers::NONE, key);
+    }
+
+    /// The next command that is not one of looking into something; its number goes with it.
+    #[track_caller]
+    fn next_command(&self) -> (u64, Command) {
+        self.harness.commands().into_iter().next().expect("a command waits")
+    }
+
+    fn answer(&mut self, id: u64, answer: CommandAnswer) {
+        self.harness.say(&ToInterface::Reply { id, outcome: Ok(answer) });
         self.settle();
     }
 
@@ -310,7 +353,10 @@ fn a_reply_names_what_it_answers() {
     let message_id = script.message(100_000, "ben", place, "lunch?", Pace::default());
     let mut desk = Desk::with(&script.finish());
     desk.harness.heard();
-    desk.click("Reply to lunch?");
+    desk.allow_emoji();
+    desk.ui.get_all_by_label("Actions for lunch?").next().unwrap().click();
+    desk.settle();
+    desk.click("Reply");
     desk.assert_sees("Reply to “lunch?”");
     desk.ui.get_by_label("Message as ana").type_text("yes");
     desk.settle();
@@ -341,8 +387,8 @@ fn users_conversations_connections_and_the_clock_are_commanded() {
     desk.click("Add");
     assert_eq!(desk.commands(), [Command::AddUser { user: user("dora") }]);
 
-    desk.ui.get_all_by_label("Drop connection").next().unwrap().click();
-    desk.settle();
+    desk.click("More of ana");
+    desk.click("Drop connection");
     assert_eq!(desk.commands(), [Command::DropConnection { user: user("ana") }]);
     let state = ConnectionState::Disconnected { reason: "dropped on request".to_owned() };
     desk.next_index = script.events.len() as u64;
@@ -398,7 +444,7 @@ fn a_refused_command_tells_why_and_gives_the_text_back() {
     desk.reply(Err(WireError::new(ErrorCode::Overloaded, "ana is not connected")));
     desk.assert_sees("The message could not be sent: ana is not connected");
     assert_eq!(desk.ui.get_by_label("Message as ana").value().as_deref(), Some("hello"));
-    desk.click("Close");
+    desk.click("Close notice");
     assert!(!desk.sees("could not be sent"));
 }
 
@@ -513,8 +559,12 @@ fn both_axes_draw_in_both_themes() {
         assert_eq!(desk.lanes().len(), 9);
         desk.click("Since sent");
         let other = if theme == egui::Theme::Dark { "Light" } else { "Dark" };
+        desk.click("View");
         desk.click(other);
         assert_ne!(desk.ui.ctx.theme(), theme);
+        desk.click("View");
+        desk.click("High contrast");
+        assert_eq!(desk.ui.ctx.theme(), egui::Theme::Dark);
         assert_eq!(desk.lanes().len(), 9);
     }
 }
@@ -549,5 +599,655 @@ fn a_crowd_of_users_gets_a_bounded_number_of_panes() {
     assert_eq!(desk.page.status()["users"], 500);
     desk.assert_sees("500 users");
     let tabs = desk.shown().iter().filter(|label| label.starts_with("user-")).count();
-    assert!(tabs <= PANES_MAX, "{tabs}");
+    assert!(tabs <= CHATS_MAX, "{tabs}");
+}
+
+#[test]
+fn panes_open_close_and_are_remembered() {
+    let mut desk = Desk::with(&sample());
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.press(Modifiers::NONE, Key::Num6);
+    desk.assert_sees("Nothing is broken");
+    desk.click("View");
+    desk.ui.get_by_role_and_label(Role::CheckBox, "Timeline").click();
+    desk.settle();
+    assert!(desk.lanes().is_empty(), "the timeline is closed");
+    desk.click("View");
+    desk.click("Dark");
+    // The next run of the app begins as this one ended.
+    let address = Address::parse("http://127.0.0.1:4000/?token=t");
+    let mut again = Desk::open_on(desk.page.clone(), address, egui::Theme::Light);
+    again.settle();
+    again.harness.accept();
+    again.harness.welcome(RUN);
+    again.tell(&sample());
+    assert_eq!(again.ui.ctx.theme(), egui::Theme::Dark);
+    again.assert_sees("Nothing is broken");
+    assert!(again.lanes().is_empty());
+    again.click("View");
+    again.click("Reset layout");
+    assert_eq!(again.lanes().len(), 9);
+    // Whatever was remembered, the app begins.
+    *again.page.1.borrow_mut() = Some("{\"layout\":{\"row\":[[1e99,".to_owned());
+    let address = Address::parse("http://127.0.0.1:4000/?token=t");
+    let mut broken = Desk::open_on(again.page.clone(), address, egui::Theme::Light);
+    broken.settle();
+    broken.assert_sees("Waiting for the harness");
+}
+
+#[test]
+fn another_run_is_shown_and_the_first_one_comes_back() {
+    let mut desk = Desk::with(&sample());
+    assert_eq!(desk.lanes().len(), 9);
+    let mut script = Script::default();
+    let place = start(&mut script);
+    script.message(100_000, "ana", place, "from the scenario", Pace::default());
+    desk.harness.welcome(Uuid::from_u128(2));
+    desk.next_index = 0;
+    desk.tell(&script.finish());
+    assert_eq!(desk.lanes(), ["ana: from the scenario, persisted after 13.4 ms"]);
+    desk.harness.welcome(RUN);
+    desk.next_index = 0;
+    desk.tell(&sample());
+    assert_eq!(desk.lanes().len(), 9);
+}
+
+fn fault(at_us: u64, kind: &str, active: bool) -> TraceEvent {
+    let what = Happening::Fault { target: "kafka".to_owned(), kind: kind.to_owned(), active };
+    TraceEvent { at_us, what }
+}
+
+#[test]
+fn faults_are_set_healed_and_reset_by_a_click() {
+    use ackscope_protocol::faults::{Dependency, Fault, TABLE};
+    let mut script = Script::default();
+    start(&mut script);
+    let mut desk = Desk::with(&script.events);
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.press(Modifiers::NONE, Key::Num6);
+    desk.harness.heard();
+    // Everything that can be broken is there.
+    let buttons: usize = TABLE.iter().map(|row| row.on.len()).sum();
+    let shown = desk.shown();
+    let names = ["Media: ", "Search: ", "MongoDB: ", "Redis: ", "Kafka: ", "Consumers: "];
+    let faults = shown.iter().filter(|label| names.iter().any(|name| label.starts_with(name))).count();
+    assert_eq!(faults, buttons);
+    desk.activate("Kafka: Latency");
+    let fault_set =
+        Command::SetFault { on: Dependency::Kafka, fault: Fault::Latency { delay_ms: 200, jitter_ms: 100 } };
+    assert_eq!(desk.commands(), [fault_set]);
+    desk.tell(&[fault(9_000_000, "latency 200 ms + up to 100 ms", true)]);
+    desk.assert_sees("Faults (1)");
+    desk.assert_sees("kafka latency 200 ms + up to 100 ms");
+    desk.click("Heal kafka");
+    desk.activate("Kafka: Latency");
+    let heal = Command::Heal { on: Dependency::Kafka };
+    assert_eq!(desk.commands(), [heal.clone(), heal], "a click on what is active heals it too");
+    desk.click("Reset all faults");
+    assert_eq!(desk.commands(), [Command::ResetFaults]);
+    desk.tell(&[fault(10_000_000, "latency 200 ms + up to 100 ms", false)]);
+    desk.assert_sees("Nothing is broken");
+}
+
+#[test]
+fn latencies_are_counted_for_the_run_the_filter_and_a_range() {
+    let mut script = Script::default();
+    let place = start(&mut script);
+    for number in 0..10_u64 {
+        let pending_us = if number < 5 { 1_000 } else { 20_000 };
+        let pace = Pace { pending_us, delivered_us: 50_000, persisted_us: 60_000 };
+        script.message(1_000_000 + number * 1_000_000, "ana", place, &format!("m{number}"), pace);
+    }
+    let mut desk = Desk::with(&script.finish());
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.press(Modifiers::NONE, Key::Num5);
+    desk.ui.run_steps(10);
+    desk.assert_sees("10 messages");
+    desk.assert_sees("Pending count: 10");
+    desk.assert_sees("Pending over budget: 5 of 10 ms");
+    desk.assert_sees("Delivered p50: 50.");
+    desk.click("Over budget 5");
+    desk.click("Filter");
+    desk.ui.run_steps(10);
+    desk.assert_sees("Pending count: 5");
+    desk.assert_sees("Pending p50: 20.");
+    desk.click("All 10");
+    // Shift and a drag over lanes: from the second to the fourth.
+    let center = |desk: &Desk, name: &str| desk.ui.get_by_label_contains(name).rect().center();
+    let (from, to) = (center(&desk, "ana: m1, "), center(&desk, "ana: m3, "));
+    let modifiers = Modifiers::SHIFT;
+    let button =
+        |pos, pressed| egui::Event::PointerButton { pos, button: egui::PointerButton::Primary, pressed, modifiers };
+    desk.ui.event_modifiers(egui::Event::PointerMoved(from), modifiers);
+    desk.ui.event_modifiers(button(from, true), modifiers);
+    desk.ui.run_steps(1);
+    for step in 1..=4 {
+        let pos = from + (to - from) * (step as f32 / 4.0);
+        desk.ui.event_modifiers(egui::Event::PointerMoved(pos), modifiers);
+        desk.ui.run_steps(1);
+    }
+    desk.ui.event_modifiers(button(to, false), modifiers);
+    desk.ui.run_steps(12);
+    assert_eq!(desk.ui.state().focus().range, Some((2_000_000, 4_000_001)));
+    desk.assert_sees("Range of 2.00 s");
+    desk.assert_sees("Pending count: 3");
+    desk.click("Clear range");
+    desk.ui.run_steps(10);
+    desk.assert_sees("Pending count: 10");
+}
+
+#[test]
+fn the_time_cursor_is_shared() {
+    let mut script = Script::default();
+    let place = start(&mut script);
+    script.message(5_000_000, "ana", place, "hi", Pace::default());
+    let mut events = script.finish();
+    events.insert(0, fault(4_000, "outage", true));
+    events.push(fault(9_000_000, "outage", false));
+    let mut desk = Desk::with(&events);
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.click("ana: hi, persisted after 13.4 ms");
+    desk.activate("Published, 3.55 ms, message.sent, partition 3, offset 41");
+    assert_eq!(desk.ui.state().focus().cursor_us, Some(5_003_550));
+    desk.press(Modifiers::NONE, Key::Num6);
+    desk.assert_sees("At the time cursor (5.00 s): kafka outage");
+    desk.press(Modifiers::NONE, Key::Escape);
+    assert_eq!(desk.ui.state().focus().cursor_us, None);
+    assert!(desk.ui.state().selected().is_some(), "Esc takes one thing after the other");
+}
+
+fn health(at_us: u64, name: &str, value: f64) -> TraceEvent {
+    TraceEvent { at_us, what: Happening::Health { name: name.to_owned(), value } }
+}
+
+#[test]
+fn the_pipeline_shows_rates_lag_and_breakers_and_leads_to_faults_and_records() {
+    use ackscope_protocol::control::Place;
+    let mut script = Script::default();
+    let place = start(&mut script);
+    for number in 0..50_u64 {
+        script.message(1_000_000 + number * 100_000, "ana", place, &format!("m{number}"), Pace::default());
+    }
+    let mut events = script.finish();
+    for (name, value) in [
+        ("lag.message-persistence.message.sent.3", 7.0),
+        ("lag.message-persistence.message.sent.4", 5.0),
+        ("depth.message.sent.3", 90.0),
+        ("cache.hits", 30.0),
+        ("cache.misses", 10.0),
+        ("breaker.search", 2.0),
+        ("connections", 2.0),
+        ("unpersisted", 4.0),
+    ] {
+        events.push(health(6_000_000, name, value));
+    }
+    let mut desk = Desk::with(&events);
+    desk.pane(Key::Num4);
+    desk.press(Modifiers::NONE, Key::Escape);
+    for part in [
+        "Users, 2 of 2 connected, send",
+        "2 connections, 4 not persisted",
+        "75.0 % hits",
+        "message.sent, ",
+        "90 deep",
+        "lag 12",
+        "breaker open",
+    ] {
+        desk.assert_sees(part);
+    }
+    // At the cursor, ten messages a second went through.
+    desk.click("Message");
+    desk.press(Modifiers::NONE, Key::ArrowUp);
+    desk.activate("Sent by ana, 0.00 ms");
+    desk.assert_sees("send 10/s");
+    desk.assert_sees("on the way of the selected message");
+    desk.harness.heard();
+    desk.ui.get_by_label_contains("message.sent, 10/s").click();
+    desk.settle();
+    desk.click("Look at records of message.sent");
+    let wanted = Place::Records { topic: "message.sent".to_owned(), partition: 3, from_offset: Some(90) };
+    assert_eq!(desk.commands(), [Command::Inspect { place: wanted }]);
+    desk.ui.get_by_label_contains("message.sent, 10/s").click();
+    desk.settle();
+    desk.click("Break Kafka…");
+    desk.assert_sees("Nothing is broken");
+}
+
+#[test]
+fn the_inspector_follows_the_selection_and_counts_down() {
+    use ackscope_protocol::control::{Inspected, Place};
+    let mut script = Script::default();
+    let place = start(&mut script);
+    let first = script.message(100_000, "ana", place, "one", Pace::default());
+    let second = script.message(200_000, "ana", place, "two", Pace::default());
+    let mut desk = Desk::with(&script.finish());
+    desk.pane(Key::Num8);
+    desk.assert_sees("No message selected");
+    desk.harness.heard();
+    desk.click("ana: two, persisted after 13.4 ms");
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::Inspect { place: Place::Message { message_id: second } });
+    let row = |kind: &str, key: &str, ttl_ms| Inspected {
+        kind: kind.to_owned(),
+        key: key.to_owned(),
+        summary: format!("a {kind}"),
+        message_id: Some(second),
+        ttl_ms,
+        headers: vec![("traceparent".to_owned(), "00-1-2-01".to_owned())],
+        value: serde_json::json!({ "text": "two" }),
+    };
+    let rows = vec![row("record", "message.sent/3@17", None), row("cache", "conversation:1", Some(3_600_000))];
+    desk.answer(id, CommandAnswer::Inspected { rows, more: false });
+    desk.assert_sees("record: message.sent/3@17, a record");
+    desk.assert_sees("traceparent: 00-1-2-01");
+    assert!(desk.ui.get_by_label("Value").value().unwrap_or_default().contains("\"text\": \"two\""));
+    desk.click("Raw");
+    assert_eq!(desk.ui.get_by_label("Value").value().as_deref(), Some("{\"text\":\"two\"}"));
+    desk.ui.run_steps(30);
+    desk.assert_sees("59 min");
+    desk.click("ana: one, persisted after 13.4 ms");
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::Inspect { place: Place::Message { message_id: first } });
+    let error = WireError::new(ErrorCode::StoreUnavailable, "the store does not answer: heal it and try again");
+    desk.harness.say(&ToInterface::Reply { id, outcome: Err(error) });
+    desk.settle();
+    desk.assert_sees("It could not be looked into: the store does not answer: heal it and try again");
+    desk.click("Try again");
+    assert_eq!(desk.commands(), [command]);
+}
+
+#[test]
+fn a_scenario_is_opened_corrected_stepped_through_and_saved() {
+    use ackscope_protocol::control::{
+        Go, ScenarioFile, ScenarioProblem, ScenarioProgress, ScenarioState, ScenarioStep, StepOutcome, StepProgress,
+    };
+    let mut script = Script::default();
+    let place = start(&mut script);
+    let message_id = script.message(100_000, "ana", place, "hi", Pace::default());
+    let mut desk = Desk::with(&script.finish());
+    desk.harness.heard();
+    desk.pane(Key::Num7);
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::ListScenarios);
+    let file = ScenarioFile { path: "hello.yaml".to_owned(), name: Some("Hello".to_owned()), about: None };
+    desk.answer(id, CommandAnswer::Scenarios { folder: "scenarios".to_owned(), files: vec![file] });
+    desk.click("Open hello.yaml: Hello");
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::OpenScenario { path: "hello.yaml".to_owned() });
+    let text = "scenario: Hello\nusers: [ana]\nsteps:\n  - send: {as: ana}\n".to_owned();
+    let answer = |text: &str, problems: Vec<ScenarioProblem>| CommandAnswer::Scenario {
+        path: Some("hello.yaml".to_owned()),
+        text: text.to_owned(),
+        steps: vec![ScenarioStep { line: 4, title: "ana sends".to_owned() }],
+        problems,
+    };
+    desk.answer(id, answer(&text, Vec::new()));
+    desk.assert_sees("4  ana sends");
+    // A mistake is shown where it stands, and nothing runs while it is there.
+    let field = desk.ui.get_by_label("Scenario text");
+    field.focus();
+    desk.settle();
+    desk.ui.get_by_label("Scenario text").type_text("x");
+    desk.ui.run_steps(10);
+    let (id, command) = desk.next_command();
+    let Command::CheckScenario { path: Some(_), text: typed } = command else { panic!("{command:?}") };
+    assert_ne!(typed, text);
+    let problem = ScenarioProblem { file: None, line: 2, column: 8, message: "no such user".to_owned() };
+    desk.answer(id, answer(&typed, vec![problem]));
+    desk.assert_sees("Line 2, column 8: no such user");
+    desk.assert_sees("Line 2, no such user");
+    desk.click("Run");
+    assert!(desk.commands().is_empty());
+    // A click elsewhere takes the text cursor away.
+    desk.ui.get_by_label("Scenario text").focus();
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Backspace);
+    desk.ui.run_steps(10);
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::CheckScenario { path: Some("hello.yaml".to_owned()), text: text.clone() });
+    desk.answer(id, answer(&text, Vec::new()));
+    // Step through it, with a breakpoint.
+    desk.click("Line 4");
+    desk.assert_sees("Line 4, breakpoint");
+    desk.click("Step through");
+    let (id, command) = desk.next_command();
+    let path = Some("hello.yaml".to_owned());
+    assert_eq!(command, Command::RunScenario { path, text: text.clone(), paused: true, breakpoints: vec![4] });
+    desk.answer(id, CommandAnswer::Done);
+    let progress = |state, outcome, summary: Option<&str>| ToInterface::Scenario {
+        progress: ScenarioProgress {
+            name: "Hello".to_owned(),
+            state,
+            steps: vec![StepProgress { line: 4, title: "ana sends".to_owned(), outcome }],
+            summary: summary.map(ToOwned::to_owned),
+        },
+    };
+    desk.harness.say(&progress(ScenarioState::Paused, StepOutcome::Waiting, None));
+    desk.settle();
+    desk.assert_sees("Scenario: Hello");
+    desk.click("Step");
+    assert_eq!(desk.commands(), [Command::Scenario { go: Go::Step }]);
+    let failed = StepOutcome::Failed { message: "expected an outcome".to_owned(), message_id: Some(message_id) };
+    desk.harness.say(&progress(ScenarioState::Failed, failed, Some("1 of 1 steps failed")));
+    desk.settle();
+    desk.assert_sees("1 of 1 steps failed");
+    desk.assert_sees("expected an outcome");
+    desk.click("Back to the live run");
+    assert_eq!(desk.commands(), [Command::ShowLive]);
+    desk.click("Show its message");
+    assert_eq!(desk.ui.state().selected(), Some(message_id));
+    assert_eq!(desk.lanes().len(), 1, "the timeline is in front");
+    // Saved under another name that is there already.
+    desk.pane(Key::Num7);
+    desk.click("Save as…");
+    desk.click("Save file");
+    let (id, command) = desk.next_command();
+    let save = |replace| Command::SaveScenario { path: "hello.yaml".to_owned(), text: text.clone(), replace };
+    assert_eq!(command, save(false));
+    let error = WireError::new(ErrorCode::InvalidPayload, "hello.yaml is there already");
+    desk.harness.say(&ToInterface::Reply { id, outcome: Err(error) });
+    desk.settle();
+    desk.assert_sees("The scenario could not be saved: hello.yaml is there already");
+    desk.click("Replace the file");
+    let (id, command) = desk.next_command();
+    assert_eq!(command, save(true));
+    desk.answer(id, answer(&text, Vec::new()));
+    assert!(!desk.sees("Replace the file"));
+}
+
+#[test]
+fn what_was_done_by_hand_becomes_a_scenario() {
+    let mut desk = Desk::with(&sample());
+    desk.pane(Key::Num7);
+    desk.harness.heard();
+    desk.click("From what was done by hand");
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::ScenarioByHand { name: "Done by hand".to_owned() });
+    let (steps, problems) = (Vec::new(), Vec::new());
+    desk.answer(id, CommandAnswer::Scenario { path: None, text: "scenario: Done\n".to_owned(), steps, problems });
+    desk.assert_sees("Not in a file yet (changed)");
+    assert_eq!(desk.ui.get_by_label("Scenario text").value().as_deref(), Some("scenario: Done\n"));
+}
+
+#[test]
+fn the_palette_does_what_is_typed() {
+    let mut script = Script::default();
+    start(&mut script);
+    let mut desk = Desk::with(&script.events);
+    desk.harness.heard();
+    desk.press(Modifiers::COMMAND, Key::K);
+    assert!(desk.ui.get_by_label("Command").is_focused());
+    desk.ui.get_by_label("Command").type_text("break kafka outage");
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    let outage = ackscope_protocol::faults::Fault::Outage;
+    let on = ackscope_protocol::faults::Dependency::Kafka;
+    assert_eq!(desk.commands(), [Command::SetFault { on, fault: outage }]);
+    assert!(desk.ui.query_by_label("Command").is_none(), "it is closed");
+    desk.press(Modifiers::COMMAND, Key::K);
+    desk.ui.get_by_label("Command").type_text("zzzz");
+    desk.settle();
+    desk.assert_sees("Nothing is called so");
+    desk.press(Modifiers::NONE, Key::Escape);
+    assert!(desk.ui.query_by_label("Command").is_none());
+    desk.press(Modifiers::COMMAND, Key::K);
+    desk.ui.get_by_label("Command").type_text("show lat");
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    desk.assert_sees("Nothing to count yet");
+}
+
+#[test]
+fn the_cheat_sheet_opens_with_a_question_mark_unless_one_is_writing() {
+    let mut script = Script::default();
+    start(&mut script);
+    let mut desk = Desk::with(&script.events);
+    desk.press(Modifiers::NONE, Key::Questionmark);
+    assert!(!desk.sees("Ackscope at a glance"), "somebody writes");
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.press(Modifiers::NONE, Key::Questionmark);
+    desk.assert_sees("Ackscope at a glance");
+    desk.assert_sees("Every action by its name");
+}
+
+/// Everything that can be clicked lies within the window, and nothing lies over something else.
+fn assert_nothing_is_cut_off(desk: &Desk, what: &str) {
+    let window = desk.ui.ctx.content_rect();
+    let mut seen: Vec<(String, egui::Rect)> = Vec::new();
+    for node in desk.ui.query_all_by_role(Role::Button) {
+        let (label, rect) = (node.accesskit_node().label().unwrap_or_default(), node.rect());
+        // What is scrolled out of view, or folded away, is not cut off.
+        if rect.area() < 1.0 || !window.intersects(rect) {
+            continue;
+        }
+        seen.push((label, rect));
+    }
+    for (label, rect) in &seen {
+        assert!(
+            rect.right() <= window.right() + 1.0,
+            "{what}: {label:?} ends at {} of {}",
+            rect.right(),
+            window.right()
+        );
+    }
+    let bar: Vec<_> = seen.iter().filter(|(_, rect)| rect.bottom() < 48.0).collect();
+    for (index, (label, rect)) in bar.iter().enumerate() {
+        for (other_label, other) in bar.iter().skip(index + 1) {
+            assert!(
+                rect.intersect(*other).area() < 1.0 || !rect.intersects(*other),
+                "{what}: {label} lies over {other_label}"
+            );
+        }
+    }
+}
+
+#[test]
+fn at_150_percent_nothing_is_cut_off() {
+    let mut desk = Desk::with(&sample());
+    desk.press(Modifiers::NONE, Key::Escape);
+    assert_nothing_is_cut_off(&desk, "at 100 %");
+    for _ in 0..5 {
+        desk.press(Modifiers::COMMAND, Key::Plus);
+    }
+    assert!((desk.ui.ctx.zoom_factor() - 1.5).abs() < 0.01, "{}", desk.ui.ctx.zoom_factor());
+    desk.press(Modifiers::NONE, Key::ArrowUp);
+    for key in [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8] {
+        desk.press(Modifiers::NONE, key);
+        assert_nothing_is_cut_off(&desk, &format!("{key:?} at 150 %"));
+    }
+    desk.press(Modifiers::COMMAND, Key::Num0);
+    assert!((desk.ui.ctx.zoom_factor() - 1.0).abs() < 0.01);
+}
+
+#[test]
+fn everything_a_user_can_do_is_a_click_away() {
+    use ackscope_protocol::text::{Emoji, MessageText};
+    use ackscope_protocol::wire::{
+        DeleteMessage, DeleteMode, EditMessage, ForwardMessages, LeaveConversation, MessageRef, MuteConversation,
+        React, RemoveParticipant, Request, SendMessage,
+    };
+    fn asked<R: Request>(command: &Command) -> R {
+        let Command::Request { user: asker, event, payload } = command else { panic!("{command:?}") };
+        assert_eq!((asker.as_str(), event.as_str()), ("ana", R::EVENT));
+        serde_json::from_value(payload.clone()).unwrap()
+    }
+    let mut script = Script::default();
+    let conversation_id = start(&mut script);
+    let message_id = script.message(100_000, "ana", conversation_id, "hi", Pace::default());
+    let mut desk = Desk::with(&script.finish());
+    desk.allow_emoji();
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.harness.heard();
+    let menu = |desk: &mut Desk, choice: &str| {
+        desk.ui.get_all_by_label("Actions for hi").next().unwrap().click();
+        desk.settle();
+        desk.click(choice);
+        desk.commands().pop()
+    };
+    for (choice, mode) in [
+        ("Delete, leave a tombstone", DeleteMode::Soft),
+        ("Delete for good", DeleteMode::Hard),
+        ("Delete for me", DeleteMode::ForMe),
+    ] {
+        let command = menu(&mut desk, choice).unwrap();
+        assert_eq!(asked::<DeleteMessage>(&command), DeleteMessage { conversation_id, message_id, mode });
+    }
+    let command = menu(&mut desk, "React heart").unwrap();
+    let emoji = Emoji::new("❤").unwrap();
+    assert_eq!(asked::<React>(&command), React { conversation_id, message_id, emoji });
+
+    assert_eq!(menu(&mut desk, "Edit"), None);
+    desk.assert_sees("Edit “hi”");
+    assert!(desk.ui.get_by_label("Message as ana").is_focused());
+    desk.ui.get_by_label("Message as ana").type_text("gh");
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    let edit: EditMessage = asked(&desk.commands()[0]);
+    assert_eq!((edit.message_id, edit.text.contains("gh")), (message_id, true));
+
+    desk.ui.get_all_by_label("Actions for hi").next().unwrap().click();
+    desk.settle();
+    desk.ui.get_by_label_contains("Forward to").hover();
+    desk.settle();
+    desk.ui.get_all_by_label("Team").last().unwrap().click();
+    desk.settle();
+    let forward: ForwardMessages = asked(&desk.commands()[0]);
+    assert_eq!(forward.messages, [MessageRef { conversation_id, message_id }]);
+    assert_eq!(forward.targets, [conversation_id]);
+    desk.press(Modifiers::NONE, Key::Escape);
+
+    let more = |desk: &mut Desk, choice: &str| {
+        desk.click("More of ana");
+        desk.click(choice);
+        desk.commands().pop()
+    };
+    let mute: MuteConversation = asked(&more(&mut desk, "Mute for an hour").unwrap());
+    assert_eq!(mute, MuteConversation { conversation_id, duration_secs: Some(3_600) });
+    assert_eq!(
+        asked::<LeaveConversation>(&more(&mut desk, "Leave conversation").unwrap()).conversation_id,
+        conversation_id
+    );
+    desk.click("More of ana");
+    desk.ui.get_by_label_contains("Remove participant").hover();
+    desk.settle();
+    desk.click("ben (member)");
+    let remove: RemoveParticipant = asked(&desk.commands()[0]);
+    assert_eq!(remove.user_id, user("ben"));
+    desk.press(Modifiers::NONE, Key::Escape);
+    let device = Command::AddDevice { device: user("ana-2"), of: user("ana") };
+    assert_eq!(more(&mut desk, "Second device"), Some(device));
+    let slow = Command::ReadSlowly { user: user("ana"), bytes_per_second: Some(1_024) };
+    assert_eq!(more(&mut desk, "Read slowly"), Some(slow));
+
+    // A picture goes up first, and then with the message.
+    desk.click("More of ana");
+    desk.click("Attach a picture");
+    let (id, command) = desk.next_command();
+    assert!(matches!(&command, Command::Upload { content_type, .. } if content_type == "image/png"), "{command:?}");
+    let media_id = ackscope_protocol::MediaId::from_uuid(Uuid::from_u128(7));
+    desk.answer(id, CommandAnswer::Uploaded { media_id });
+    desk.assert_sees("1 picture attached");
+    desk.ui.get_by_label("Message as ana").focus();
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    let sent: SendMessage = asked(&desk.commands()[0]);
+    assert_eq!((sent.media, sent.text), (vec![media_id], None::<MessageText>));
+    assert!(!desk.sees("1 picture attached"));
+}
+
+#[test]
+fn any_request_can_be_made_by_hand() {
+    let mut script = Script::default();
+    start(&mut script);
+    let mut desk = Desk::with(&script.events);
+    desk.harness.heard();
+    desk.click("More of ana");
+    desk.click("Any request…");
+    desk.assert_sees("A request of ana");
+    desk.click("Event");
+    desk.activate("search:query");
+    desk.activate("Send request");
+    let (id, command) = desk.next_command();
+    let payload = serde_json::json!({ "text": "hello" });
+    let event = "search:query".to_owned();
+    assert_eq!(command, Command::Request { user: user("ana"), event, payload });
+    desk.answer(id, CommandAnswer::Answered { answer: serde_json::json!({ "messages": [] }) });
+    assert!(desk.ui.get_by_label("Answer").value().unwrap_or_default().contains("messages"));
+    desk.ui.get_by_label("Payload").focus();
+    desk.settle();
+    desk.ui.get_by_label("Payload").type_text("}");
+    desk.settle();
+    desk.assert_sees("This is no JSON");
+    desk.activate("Close request");
+    assert!(!desk.sees("A request of ana"));
+}
+
+#[test]
+fn a_chat_shows_edits_reactions_tombstones_and_devices() {
+    use ackscope_protocol::text::MessageText;
+    use ackscope_protocol::wire::{
+        DeleteMode, Edit, Message, MessageAnswer, MessageDeleted, MessageReaction, ServerEvent,
+    };
+    let mut script = Script::default();
+    let conversation_id = start(&mut script);
+    let message_id = script.message(100_000, "ben", conversation_id, "frist", Pace::default());
+    let gone = script.message(200_000, "ben", conversation_id, "oops", Pace::default());
+    let at = Timestamp::from_millis(1_769_860_900_000);
+    let message = Message {
+        text: MessageText::new("first").ok(),
+        seq: 1,
+        edited_at: Some(at),
+        edits: vec![Edit { text: "frist".to_owned(), at }],
+        forward_count: 2,
+        ..Message::new(message_id, conversation_id, user("ben"), at)
+    };
+    let saw = |event| Happening::Saw { user: user("ana"), event };
+    script.push(900_000, saw(ServerEvent::Edited(MessageAnswer { message })));
+    let reactions = [("👍".to_owned(), vec![user("ana")])].into();
+    script.push(910_000, saw(ServerEvent::Reaction(MessageReaction { conversation_id, message_id, reactions })));
+    let deleted = MessageDeleted { conversation_id, message_id: gone, mode: DeleteMode::Soft };
+    script.push(920_000, saw(ServerEvent::Deleted(deleted)));
+    script.push(930_000, Happening::Device { user: user("ana-2"), of: user("ana") });
+    script.connect(940_000, "ana-2");
+    let mut desk = Desk::with(&[]);
+    desk.allow_emoji();
+    desk.tell(&script.finish());
+    desk.harness.heard();
+    for text in ["ben: first", "edited", "forwarded 2", "👍 1", "ben: Message deleted", "ana-2 (of ana)"] {
+        desk.assert_sees(text);
+    }
+    // One's own reaction goes away by a click.
+    desk.click("👍 1");
+    let commands = desk.commands();
+    assert!(matches!(&commands[..], [Command::Request { event, .. }] if event == "message:unreact"), "{commands:?}");
+}
+
+#[test]
+fn a_selected_message_is_shown_in_the_chats_too() {
+    let mut script = Script::default();
+    let team = start(&mut script);
+    let direct = script.conversation(4_000, ConversationKind::Direct, None, &["ana", "ben"]);
+    script.message(100_000, "ana", direct, "between us", Pace::default());
+    for number in 0..200_u64 {
+        script.message(200_000 + number * 50_000, "ben", team, &format!("m{number}"), Pace::default());
+    }
+    let mut desk = Desk::with(&script.finish());
+    desk.ui.run_steps(20);
+    desk.press(Modifiers::NONE, Key::Escape);
+    assert!(!desk.sees("ben: m3 "), "only the newest are drawn");
+    desk.press(Modifiers::COMMAND, Key::F);
+    desk.ui.get_by_label("Find messages").type_text("between");
+    desk.settle();
+    desk.click("ana: between us, persisted after 13.4 ms");
+    // Both chats went over to the other conversation.
+    assert_eq!(desk.ui.query_all_by_label("ana: between us").count(), 2);
+    desk.click("Clear");
+    desk.press(Modifiers::COMMAND, Key::F);
+    desk.ui.get_by_label("Find messages").type_text("m10");
+    desk.settle();
+    desk.ui.get_all_by_label_contains("ben: m10, ").next().unwrap().click_accesskit();
+    desk.settle();
+    let window = desk.ui.ctx.content_rect();
+    let bubble = desk.ui.query_all_by_label("ben: m10").next().expect("far up, and still shown").rect();
+    assert!(window.contains_rect(bubble), "{bubble:?}");
 }

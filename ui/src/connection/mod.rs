@@ -5,17 +5,21 @@
 
 mod address;
 mod backoff;
+mod parse;
 mod transport;
 
 use std::collections::BTreeMap;
 
 use ackscope_protocol::Timestamp;
-use ackscope_protocol::control::{CONTROL_VERSION, Command, CommandAnswer, Environment, ToHarness, ToInterface};
+use ackscope_protocol::control::{
+    CONTROL_VERSION, Command, CommandAnswer, Environment, ScenarioProgress, ToHarness, ToInterface,
+};
 use ackscope_protocol::trace::TraceEvent;
 use uuid::Uuid;
 
 pub use self::address::{Address, AddressError};
 use self::backoff::Backoff;
+use self::parse::parse;
 pub use self::transport::{QUEUE_MAX_MESSAGES, Socket, SocketEvent, Transport, Wake, WebSockets};
 
 /// Most messages taken in one call of [`Connection::poll`]. With the largest batches this is about as much as
@@ -25,10 +29,13 @@ pub const MESSAGES_MAX_PER_POLL: usize = 16;
 pub const PENDING_COMMANDS_MAX: usize = 64;
 /// How long opening and greeting may take together, in seconds.
 const GREETING_TIMEOUT_SECS: f64 = 10.0;
-/// How long a command may wait for its answer, in seconds.
-const COMMAND_TIMEOUT_SECS: f64 = 15.0;
+/// How long a command may wait for its answer, in seconds: a little longer than the harness gives itself, whose own
+/// answer says more.
+const COMMAND_TIMEOUT_SECS: f64 = 35.0;
 /// The tour is answered when it is over.
-const TOUR_TIMEOUT_SECS: f64 = 300.0;
+const TOUR_TIMEOUT_SECS: f64 = 610.0;
+/// A scenario is answered when its backend has started, faults when everything answers.
+const START_TIMEOUT_SECS: f64 = 190.0;
 /// From this failure on, a person is told what may be the matter.
 const FAILURES_UNTIL_ADVICE: u32 = 3;
 
@@ -97,6 +104,8 @@ pub enum Incoming {
         /// How many.
         count: u64,
     },
+    /// How a scenario goes.
+    Scenario(Box<ScenarioProgress>),
     /// A command was carried out.
     Done {
         /// The command.
@@ -204,7 +213,16 @@ impl Connection {
         }
         let id = self.next_command_id;
         self.next_command_id += 1;
-        let timeout_secs = if command == Command::PlayTour { TOUR_TIMEOUT_SECS } else { COMMAND_TIMEOUT_SECS };
+        let timeout_secs = match command {
+            Command::PlayTour => TOUR_TIMEOUT_SECS,
+            // A backend of its own starts first; in containers that takes a while.
+            Command::RunScenario { .. }
+            | Command::ShowLive
+            | Command::SetFault { .. }
+            | Command::Heal { .. }
+            | Command::ResetFaults => START_TIMEOUT_SECS,
+            _ => COMMAND_TIMEOUT_SECS,
+        };
         self.say(&ToHarness::Command { id, command: command.clone() });
         self.pending.insert(id, PendingCommand { command, deadline_secs: now_secs + timeout_secs });
         Ok(())
@@ -264,7 +282,7 @@ impl Connection {
     }
 
     fn hear(&mut self, text: &str, now_secs: f64, take: &mut dyn FnMut(Incoming)) {
-        let message = match serde_json::from_str::<ToInterface>(text) {
+        let message = match parse(text) {
             Ok(message) => message,
             Err(error) => {
                 // A harness of another version may say what we cannot read, even before its welcome.
@@ -308,6 +326,7 @@ impl Connection {
                     });
                 }
             }
+            ToInterface::Scenario { progress } => take(Incoming::Scenario(Box::new(progress))),
             ToInterface::Closing { reason } => self.lose(
                 Problem {
                     what: format!("The harness has ended: {reason}"),

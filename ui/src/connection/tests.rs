@@ -227,7 +227,7 @@ fn an_unanswered_command_fails_after_its_time_and_so_does_one_on_a_lost_connecti
     let (harness, mut connection) = ready();
     connection.send(Command::AdvanceClock { by_ms: 5 }, 0.0).unwrap();
     assert!(poll(&mut connection, 14.0).is_empty());
-    let taken = poll(&mut connection, 15.1);
+    let taken = poll(&mut connection, 35.1);
     assert!(matches!(&taken[..], [Incoming::Failed { reason, .. }] if reason.contains("did not answer in time")));
     connection.send(Command::PlayTour, 20.0).unwrap();
     harness.close(None);

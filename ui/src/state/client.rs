@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ackscope_protocol::trace::ConnectionState;
-use ackscope_protocol::wire::{Conversation, Message, Reactions};
-use ackscope_protocol::{ConversationId, MessageId, UserId};
+use ackscope_protocol::wire::{Conversation, Edit, Message, MessageMedia, MessageRef, Reactions};
+use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
 
 /// Most messages a conversation keeps in memory; the oldest go first.
 pub const MESSAGES_MAX: usize = 2_000;
@@ -17,6 +17,8 @@ pub const CONVERSATIONS_MAX: usize = 1_000;
 pub struct User {
     /// Its id.
     pub user_id: UserId,
+    /// Whose further device it is; `None` for somebody of their own.
+    pub device_of: Option<UserId>,
     /// What was last heard of its connection.
     pub connection: Option<ConnectionState>,
     /// What its client knows.
@@ -26,6 +28,11 @@ pub struct User {
 }
 
 impl User {
+    /// The person on the wire: messages carry this id.
+    pub fn person(&self) -> &UserId {
+        self.device_of.as_ref().unwrap_or(&self.user_id)
+    }
+
     /// Whether its client can send.
     pub fn is_connected(&self) -> bool {
         self.connection == Some(ConnectionState::Connected)
@@ -86,12 +93,18 @@ pub struct Entry {
     pub text: Option<Arc<str>>,
     /// The message it answers.
     pub reply_to: Option<MessageId>,
-    /// Whether it was edited.
-    pub is_edited: bool,
+    /// When the service accepted it; absent before its sender was told.
+    pub created_at: Option<Timestamp>,
+    /// Earlier texts, oldest first; empty: never edited.
+    pub edits: Vec<Edit>,
     /// Whether it is a tombstone.
     pub is_deleted: bool,
-    /// How many media items it has.
-    pub media_items: usize,
+    /// Its media items.
+    pub media: Vec<MessageMedia>,
+    /// The message it is a copy of.
+    pub forwarded_from: Option<MessageRef>,
+    /// How often it was forwarded.
+    pub forward_count: u64,
     /// Who reacted how.
     pub reactions: Reactions,
 }
@@ -210,9 +223,12 @@ impl ConversationLog {
             sender_id: sender_id.clone(),
             text,
             reply_to,
-            is_edited: false,
+            created_at: None,
+            edits: Vec::new(),
             is_deleted: false,
-            media_items: 0,
+            media: Vec::new(),
+            forwarded_from: None,
+            forward_count: 0,
             reactions: Reactions::new(),
         };
         self.insert(place, entry);
@@ -241,9 +257,12 @@ impl ConversationLog {
             sender_id: message.sender_id.clone(),
             text: message.text.as_deref().map(Arc::from),
             reply_to: message.reply_to,
-            is_edited: message.edited_at.is_some(),
+            created_at: Some(message.created_at),
+            edits: message.edits.clone(),
             is_deleted: message.deleted.is_some(),
-            media_items: message.media.len(),
+            media: message.media.clone(),
+            forwarded_from: message.forwarded_from,
+            forward_count: message.forward_count,
             reactions: message.reactions.clone(),
         };
         self.insert(place, entry);

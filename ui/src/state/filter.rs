@@ -22,30 +22,53 @@ pub enum Only {
 pub struct Filter {
     /// By what became of it.
     pub only: Only,
-    /// Part of the text or of the sender's name; upper and lower case are the same.
+    /// Words that must each be part of the text, the sender's name, the `temp_id` or the reason of rejection, or be the
+    /// `message_id`; upper and lower case are the same.
     pub needle: String,
 }
 
 impl Filter {
-    fn is_open(&self) -> bool {
-        self.only == Only::All && self.needle.is_empty()
+    /// Whether it lets everything through.
+    pub fn is_open(&self) -> bool {
+        self.only == Only::All && self.needle.trim().is_empty()
     }
 
-    fn matches(&self, run: &Run, lane: &Lane) -> bool {
+    /// With the needle as [`Self::matches`] wants it.
+    pub(super) fn prepared(&self) -> Self {
+        Self { only: self.only, needle: self.needle.trim().to_lowercase() }
+    }
+
+    /// Whether a lane passes; the filter must have been [`Self::prepared`].
+    pub(super) fn matches(&self, run: &Run, lane: &Lane) -> bool {
         let by_outcome = match self.only {
             Only::All => true,
             Only::OverBudget => lane.is_over_budget(),
             Only::Rejected => lane.progress() == Progress::Rejected,
         };
-        by_outcome
-            && (self.needle.is_empty()
-                || contains(run.user_name(lane.sender), &self.needle)
-                || lane.text.as_deref().is_some_and(|text| contains(text, &self.needle)))
+        // Every word must stand somewhere.
+        by_outcome && self.needle.split_whitespace().all(|word| has_word(run, lane, word))
     }
+}
+
+fn has_word(run: &Run, lane: &Lane, word: &str) -> bool {
+    lane.text.as_deref().is_some_and(|text| contains(text, word))
+        || contains(run.user_name(lane.sender), word)
+        || lane.temp_id.as_ref().is_some_and(|temp_id| contains(temp_id.as_str(), word))
+        || lane
+            .rejection()
+            .is_some_and(|error| contains(error.code.as_str(), word) || contains(&error.message, word))
+        // A whole id that was copied from somewhere else.
+        || word.len() == 36 && lane.message_id.to_string() == word
 }
 
 /// `needle` is in lower case already.
 fn contains(text: &str, needle: &str) -> bool {
+    // Most texts are ASCII, and need no copy.
+    if text.is_ascii() {
+        let needle = needle.as_bytes();
+        return text.len() >= needle.len()
+            && text.as_bytes().windows(needle.len().max(1)).any(|window| window.eq_ignore_ascii_case(needle));
+    }
     text.to_lowercase().contains(needle)
 }
 
@@ -65,7 +88,7 @@ impl LaneList {
     /// Brings the list up to date. Returns whether there is more to look at in the next frame.
     pub fn update(&mut self, run: &Run, filter: &Filter) -> bool {
         self.all = run.lane_range();
-        let filter = Filter { only: filter.only, needle: filter.needle.trim().to_lowercase() };
+        let filter = filter.prepared();
         if filter != self.filter || self.epoch != run.changes_epoch {
             self.filter = filter;
             self.epoch = run.changes_epoch;

@@ -323,6 +323,8 @@ impl Lane {
         }
         let attempt = Attempt { number, sent_us: Some(at_us), ..Attempt::default() };
         if self.attempts.len() < ATTEMPTS_MAX {
+            // Nearly every message has one attempt; room for four would be most of a lane's memory.
+            self.attempts.reserve_exact(1);
             let place = self.attempts.partition_point(|other| other.number < number);
             self.attempts.insert(place, attempt);
         } else if let Some(last) = self.attempts.last_mut()
@@ -339,6 +341,7 @@ impl Lane {
             return;
         }
         if self.attempts.is_empty() {
+            self.attempts.reserve_exact(1);
             self.attempts.push(Attempt::default());
         }
         let index = self

@@ -5,7 +5,9 @@
 
 mod client;
 mod filter;
+mod flow;
 mod lane;
+mod latency;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,17 +18,21 @@ use ackscope_protocol::{MessageId, Timestamp, UserId};
 
 pub use self::client::{CONVERSATIONS_MAX, Client, ConversationLog, Entry, MESSAGES_MAX, Notice, User};
 pub use self::filter::{Filter, LaneList, Only};
+pub use self::flow::{Flow, Part};
 pub use self::lane::{
     ATTEMPTS_MAX, Attempt, DELIVERED_BUDGET_US, Lane, PENDING_BUDGET_US, Progress, Receipt, STAGES_MAX, Span, SpanKind,
     StageAt,
 };
+pub use self::latency::{Ack, Latencies, Scope, Spread, Spreads};
 
 /// Most lanes kept in memory; the oldest go first.
 pub const LANES_MAX: usize = 200_000;
 /// Most users kept; what further ones do is counted and not shown.
 pub const USERS_MAX: usize = 10_000;
-/// Most health figures and active faults kept.
-const FIGURES_MAX: usize = 256;
+/// Most health figures kept: lag and depth of every partition of every topic and group.
+const FIGURES_MAX: usize = 2_048;
+/// Most faults kept, those that are over included; the oldest go first.
+const FAULTS_MAX: usize = 1_024;
 /// Most noted changes of lanes; with more, filters begin anew.
 const CHANGES_MAX: usize = 100_000;
 
@@ -64,13 +70,24 @@ impl Counts {
     }
 }
 
-/// A fault that is active.
+/// A fault that is active, or was. Times are microseconds since the run began.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ActiveFault {
+pub struct FaultSpan {
     /// What it is on.
     pub target: String,
-    /// What it does.
+    /// What it does, with its figures.
     pub kind: String,
+    /// When it began.
+    pub from_us: u64,
+    /// When it ended; `None` while it is active.
+    pub to_us: Option<u64>,
+}
+
+impl FaultSpan {
+    /// Whether it was active at a time.
+    pub fn is_active_at(&self, at_us: u64) -> bool {
+        self.from_us <= at_us && self.to_us.is_none_or(|to_us| at_us < to_us)
+    }
 }
 
 /// The run.
@@ -89,7 +106,8 @@ pub struct Run {
     latest_us: u64,
     business_offset_ms: Option<i64>,
     advanced_ms: u64,
-    faults: Vec<ActiveFault>,
+    faults: VecDeque<FaultSpan>,
+    flow: Flow,
     health: BTreeMap<String, f64>,
     last_mark: Option<String>,
 }
@@ -165,9 +183,24 @@ impl Run {
         self.advanced_ms
     }
 
-    /// Faults that are active.
-    pub fn faults(&self) -> &[ActiveFault] {
-        &self.faults
+    /// Faults that are active now.
+    pub fn faults(&self) -> impl Iterator<Item = &FaultSpan> + '_ {
+        self.faults.iter().filter(|fault| fault.to_us.is_none())
+    }
+
+    /// Every fault there was, oldest first.
+    pub fn fault_spans(&self) -> impl DoubleEndedIterator<Item = &FaultSpan> + '_ {
+        self.faults.iter()
+    }
+
+    /// How much goes through each part of the backend.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// A figure of health by name.
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        self.health.get(name).copied()
     }
 
     /// The newest figure of each kind.
@@ -192,6 +225,7 @@ impl Run {
         self.latest_us = self.latest_us.max(at_us);
         match what {
             Happening::Sent { user, message_id, conversation_id, temp_id, text, reply_to, attempt } => {
+                self.flow.sent(at_us);
                 let Some(sender) = self.number_of(&user) else { return };
                 let text: Option<Arc<str>> = text.map(Arc::from);
                 let client_text = text.clone();
@@ -232,6 +266,7 @@ impl Run {
                 }
             }
             Happening::Stage { message_id, stage } => {
+                self.flow.staged(&stage, at_us);
                 self.change_lane(message_id, at_us, |lane| lane.staged(stage, at_us));
             }
             Happening::ClockAdvanced { by_ms } => {
@@ -241,14 +276,31 @@ impl Run {
                 }
             }
             Happening::Fault { target, kind, active } => {
-                let fault = ActiveFault { target, kind };
-                self.faults.retain(|other| *other != fault);
-                if active && self.faults.len() < FIGURES_MAX {
-                    self.faults.push(fault);
+                let open =
+                    self.faults.iter_mut().rev().find(|fault| {
+                        fault.to_us.is_none() && fault.target == target && (active || fault.kind == kind)
+                    });
+                match open {
+                    // It began twice: the first time counts.
+                    Some(open) if active && open.kind == kind => return,
+                    Some(open) => open.to_us = Some(at_us.max(open.from_us)),
+                    None => {}
+                }
+                if active {
+                    if self.faults.len() >= FAULTS_MAX {
+                        self.faults.pop_front();
+                    }
+                    self.faults.push_back(FaultSpan { target, kind, from_us: at_us, to_us: None });
                 }
             }
             Happening::Mark { text } => self.last_mark = Some(text),
-            Happening::Device { .. } => {}
+            Happening::Device { user, of } => {
+                if let Some(number) = self.number_of(&user)
+                    && let Some(user) = self.users.get_mut(number.0 as usize)
+                {
+                    user.device_of = Some(of);
+                }
+            }
             Happening::Gap { missed } => self.counts.gap_events = self.counts.gap_events.saturating_add(missed),
             Happening::Health { name, value } => {
                 if self.health.len() < FIGURES_MAX || self.health.contains_key(&name) {
@@ -346,7 +398,13 @@ impl Run {
             return None;
         }
         let number = UserNumber(u32::try_from(self.users.len()).ok()?);
-        self.users.push(User { user_id: user_id.clone(), connection: None, client: Client::default(), notice: None });
+        self.users.push(User {
+            user_id: user_id.clone(),
+            device_of: None,
+            connection: None,
+            client: Client::default(),
+            notice: None,
+        });
         self.user_numbers.insert(user_id.clone(), number);
         Some(number)
     }

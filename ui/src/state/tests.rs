@@ -390,3 +390,129 @@ fn business_time_is_proved_by_timestamps_and_moved_by_advances() {
     assert_eq!(run.business_floor().unwrap().as_millis(), 1_769_860_863_000);
     assert_eq!(run.advanced_ms(), 60_000);
 }
+
+#[test]
+fn faults_have_a_beginning_and_an_end() {
+    let fault = |at_us, target: &str, kind: &str, active| TraceEvent {
+        at_us,
+        what: Happening::Fault { target: target.to_owned(), kind: kind.to_owned(), active },
+    };
+    let mut run = reduce([
+        fault(10, "kafka", "outage", true),
+        fault(11, "kafka", "outage", true),
+        fault(20, "search", "hang", true),
+        // Set in place of the outage.
+        fault(30, "kafka", "latency 200 ms", true),
+        fault(40, "redis", "outage", false),
+        fault(50, "search", "hang", false),
+    ]);
+    let spans: Vec<_> = run.fault_spans().map(|span| (span.kind.as_str(), span.from_us, span.to_us)).collect();
+    assert_eq!(spans, [("outage", 10, Some(30)), ("hang", 20, Some(50)), ("latency 200 ms", 30, None)]);
+    assert_eq!(run.faults().map(|fault| fault.kind.as_str()).collect::<Vec<_>>(), ["latency 200 ms"]);
+    let hang = run.fault_spans().nth(1).unwrap();
+    assert_eq!([19, 20, 49, 50].map(|at_us| hang.is_active_at(at_us)), [false, true, true, false]);
+    for number in 0..3_000 {
+        run.apply(fault(100 + number, "kafka", &format!("errors {number} %"), true));
+    }
+    assert_eq!(run.fault_spans().count(), FAULTS_MAX);
+    assert_eq!(run.faults().count(), 1);
+}
+
+#[test]
+fn a_device_is_named_as_the_person_it_belongs_to() {
+    let run = reduce([TraceEvent { at_us: 1, what: Happening::Device { user: user("ana-2"), of: user("ana") } }]);
+    let device = run.user_by_id(&user("ana-2")).unwrap();
+    assert_eq!(device.person(), &user("ana"));
+    assert_eq!(device.user_id, user("ana-2"));
+}
+
+#[test]
+fn latencies_are_counted_in_parts_and_kept_up_to_date() {
+    let mut script = Script::default();
+    let place = group(&mut script);
+    for number in 0..25_000_u64 {
+        let (_, temp_id) = script.sent(1_000_000 + number * 1_000, "ana", place, "x");
+        let pending_us = if number < 20_000 { 2_000 } else { PENDING_BUDGET_US };
+        script.ack(1_000_000 + number * 1_000 + pending_us, "ana", place, &temp_id, AckState::Pending, None);
+    }
+    let mut run = reduce(script.finish());
+    let mut latencies = Latencies::default();
+    let scope = Scope::default();
+    let count = |latencies: &mut Latencies, run: &Run, scope: &Scope, now_secs: f64| {
+        let mut calls = 0;
+        while !latencies.is_finished() || calls == 0 {
+            latencies.update(run, scope, now_secs);
+            calls += 1;
+        }
+        calls
+    };
+    assert_eq!(count(&mut latencies, &run, &scope, 0.0), 3, "a bounded share in each frame");
+    let pending = latencies.spreads().of(Ack::Pending);
+    assert_eq!((pending.count(), pending.over_budget), (25_000, 5_000), "the budget itself is over it");
+    assert!(pending.quantile_us(0.5).is_some_and(|us| (2_000..2_020).contains(&us)));
+    assert!(pending.quantile_us(0.99).is_some_and(|us| (10_000..10_080).contains(&us)));
+    assert!(pending.max_us().is_some_and(|us| (10_000..10_080).contains(&us)));
+    assert_eq!(latencies.spreads().of(Ack::Persisted).quantile_us(0.5), None);
+    // The end of a range does not belong to it.
+    let ranged = Scope { range: Some((1_000_000, 1_010_000)), ..Scope::default() };
+    count(&mut latencies, &run, &ranged, 0.0);
+    assert_eq!(latencies.spreads().messages, 10);
+    let nobody = Scope { filter: Filter { needle: "nobody".to_owned(), ..Filter::default() }, ..ranged };
+    count(&mut latencies, &run, &nobody, 0.0);
+    assert_eq!(latencies.spreads().messages, 0);
+    // What comes later is counted a moment later, and no sooner.
+    count(&mut latencies, &run, &Scope::default(), 1.0);
+    let mut script = Script::default();
+    script.sent(90_000_000, "ben", place, "late");
+    for event in script.finish() {
+        run.apply(event);
+    }
+    assert!(latencies.update(&run, &Scope::default(), 1.1));
+    assert_eq!(latencies.spreads().messages, 25_000);
+    for _ in 0..3 {
+        latencies.update(&run, &Scope::default(), 2.0);
+    }
+    assert_eq!(latencies.spreads().messages, 25_001);
+    assert!(!latencies.update(&run, &Scope::default(), 9.0), "nothing new, nothing to do");
+}
+
+#[test]
+fn columns_hold_every_value_once() {
+    let mut script = Script::default();
+    let place = group(&mut script);
+    for (number, pending_us) in [1_u64, 99, 100, 5_000, 10_000, 99_999_999, 3_600_000_000].into_iter().enumerate() {
+        let at_us = number as u64 * 10_000_000_000;
+        let (_, temp_id) = script.sent(at_us, "ana", place, "x");
+        script.ack(at_us + pending_us, "ana", place, &temp_id, AckState::Pending, None);
+    }
+    let run = reduce(script.finish());
+    let mut latencies = Latencies::default();
+    latencies.update(&run, &Scope::default(), 0.0);
+    let columns = latencies.spreads().of(Ack::Pending).columns(100.0, 100_000_000.0, 60);
+    assert_eq!(columns.len(), 60);
+    assert_eq!(columns.iter().sum::<u64>(), 7, "what lies outside stands at the edges");
+    assert!(columns[0] >= 3 && columns[59] >= 2, "{columns:?}");
+}
+
+#[test]
+fn a_filter_takes_words_of_text_sender_and_reason() {
+    let mut script = Script::default();
+    let place = group(&mut script);
+    script.message(1_000, "ana", place, "Übermorgen um drei", Pace::default());
+    let hello = script.message(2_000, "ben", place, "Hello there", Pace::default());
+    script.rejected(3_000, "ana", place, "not now", ErrorCode::LogUnavailable);
+    let run = reduce(script.finish());
+    let found = |needle: &str| {
+        let mut list = LaneList::default();
+        while list.update(&run, &Filter { needle: needle.to_owned(), ..Filter::default() }) {}
+        (0..list.len()).filter_map(|row| run.lane(list.get(row)?)?.text.as_deref()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("HELLO"), ["Hello there"]);
+    assert_eq!(found("there ben"), ["Hello there"], "each word, in any order and place");
+    assert!(found("there ana").is_empty());
+    assert_eq!(found("übermorgen"), ["Übermorgen um drei"]);
+    assert_eq!(found("log_unavailable"), ["not now"]);
+    assert_eq!(found("t-2"), ["Hello there"]);
+    assert_eq!(found(&hello.to_string()), ["Hello there"]);
+    assert_eq!(found("  ").len(), 3);
+}

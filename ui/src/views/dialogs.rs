@@ -1,10 +1,12 @@
 //! What needs more input: a new user, a new conversation.
 
-use ackscope_protocol::UserId;
 use ackscope_protocol::control::Command;
 use ackscope_protocol::text::Title;
-use ackscope_protocol::wire::ConversationKind;
-use egui::{Key, RichText, ScrollArea, TextEdit, TextStyle, Ui};
+use ackscope_protocol::wire::{CLIENT_EVENTS, ConversationKind};
+use ackscope_protocol::{ConversationId, MessageId, UserId};
+use egui::{ComboBox, Key, RichText, ScrollArea, TextEdit, TextStyle, Ui};
+
+use serde_json::json;
 
 use super::{Action, Scene, widgets};
 use crate::theme::space;
@@ -24,6 +26,21 @@ pub enum Dialog {
     },
     /// A new conversation.
     NewConversation(Box<NewConversation>),
+    /// Any request of the wire.
+    AnyRequest(Box<AnyRequest>),
+}
+
+/// What was entered for a request.
+#[derive(Debug)]
+pub struct AnyRequest {
+    user: UserId,
+    conversation_id: Option<ConversationId>,
+    message_id: Option<MessageId>,
+    event: &'static str,
+    payload: String,
+    /// What is waited for.
+    asked: Option<Command>,
+    answer: Option<Result<String, String>>,
 }
 
 /// What was entered for a new conversation.
@@ -53,13 +70,40 @@ impl Dialog {
         }))
     }
 
+    /// Any request of `user`, at first `event`, about a conversation and a message of it.
+    pub fn any_request(
+        user: UserId,
+        conversation_id: Option<ConversationId>,
+        message_id: Option<MessageId>,
+        event: &'static str,
+    ) -> Self {
+        let payload = template(event, conversation_id, message_id);
+        let (asked, answer) = (None, None);
+        Self::AnyRequest(Box::new(AnyRequest { user, conversation_id, message_id, event, payload, asked, answer }))
+    }
+
+    /// Takes what a command was answered, when it is the one that is waited for. Returns whether it was.
+    pub fn answered(&mut self, command: &Command, answer: Result<&serde_json::Value, &str>) -> bool {
+        let Self::AnyRequest(dialog) = self else { return false };
+        if dialog.asked.as_ref() != Some(command) {
+            return false;
+        }
+        dialog.asked = None;
+        dialog.answer = Some(match answer {
+            Ok(value) => Ok(serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())),
+            Err(reason) => Err(reason.to_owned()),
+        });
+        true
+    }
+
     /// Draws it. Returns whether it should close.
     pub fn ui(&mut self, ui: &Ui, scene: &mut Scene<'_>) -> bool {
         let modal = widgets::modal(ui, scene.tokens, "dialog", |ui| {
-            ui.set_width(400.0);
+            ui.set_width(400.0_f32.min(ui.ctx().content_rect().width() - 80.0));
             match self {
                 Self::AddUser { name, focused } => add_user_ui(ui, scene, name, focused),
                 Self::NewConversation(dialog) => dialog.ui(ui, scene),
+                Self::AnyRequest(dialog) => dialog.ui(ui, scene),
             }
         });
         modal.inner || modal.should_close()
@@ -194,6 +238,89 @@ impl NewConversation {
         };
         Ok(Command::CreateConversation { user: self.user.clone(), kind: self.kind, participants, title })
     }
+}
+
+impl AnyRequest {
+    fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) -> bool {
+        let tokens = scene.tokens;
+        ui.heading(format!("A request of {}", self.user));
+        ui.label(widgets::weak(tokens, "It goes over the wire as it stands here, wrong payloads too"));
+        ui.add_space(space::S);
+        let combo = ComboBox::from_id_salt("event").selected_text(self.event).width(240.0).show_ui(ui, |ui| {
+            for event in CLIENT_EVENTS {
+                if ui.selectable_label(self.event == *event, *event).clicked() {
+                    self.event = event;
+                    self.payload = template(event, self.conversation_id, self.message_id);
+                    self.answer = None;
+                }
+            }
+        });
+        combo.response.accessible_name("Event");
+        ScrollArea::vertical().id_salt("payload").max_height(160.0).show(ui, |ui| {
+            ui.add(TextEdit::multiline(&mut self.payload).code_editor().desired_width(f32::INFINITY).desired_rows(5))
+                .accessible_name("Payload");
+        });
+        let payload = serde_json::from_str::<serde_json::Value>(&self.payload);
+        let problem = payload.as_ref().err().map(|error| format!("This is no JSON: {error}"));
+        ui.label(RichText::new(problem.as_deref().unwrap_or(" ")).text_style(TextStyle::Small).color(tokens.rejected));
+        let is_closed = ui
+            .horizontal(|ui| {
+                let can_send = payload.is_ok() && scene.is_ready && self.asked.is_none();
+                let send = ui.add_enabled(can_send, widgets::primary_button(tokens, "Send request")).clicked();
+                if send && let Ok(payload) = payload {
+                    let command = Command::Request { user: self.user.clone(), event: self.event.to_owned(), payload };
+                    self.asked = Some(command.clone());
+                    self.answer = None;
+                    scene.command(command);
+                }
+                ui.button("Close request").clicked()
+            })
+            .inner;
+        ScrollArea::vertical().id_salt("answer").max_height(180.0).show(ui, |ui| match &self.answer {
+            Some(Ok(text)) => {
+                ui.add(TextEdit::multiline(&mut text.as_str()).font(TextStyle::Monospace).desired_width(f32::INFINITY))
+                    .accessible_name("Answer");
+            }
+            Some(Err(reason)) => {
+                ui.label(RichText::new(reason).color(tokens.rejected));
+            }
+            None if self.asked.is_some() => {
+                ui.label(widgets::weak(tokens, "Waiting for the answer…"));
+            }
+            None => {}
+        });
+        is_closed
+    }
+}
+
+/// A payload to begin with: everything an event must have, about what is open.
+fn template(event: &str, conversation_id: Option<ConversationId>, message_id: Option<MessageId>) -> String {
+    let id = |id: Option<String>| id.unwrap_or_else(|| "00000000-0000-0000-0000-000000000000".to_owned());
+    let conversation = id(conversation_id.map(|id| id.to_string()));
+    let message = id(message_id.map(|id| id.to_string()));
+    let value = match event {
+        "message:send" => json!({ "conversation_id": conversation, "temp_id": "by-hand-1", "text": "Hello" }),
+        "message:edit" => json!({ "conversation_id": conversation, "message_id": message, "text": "Better" }),
+        "message:delete" => json!({ "conversation_id": conversation, "message_id": message, "mode": "soft" }),
+        "message:forward" => json!({
+            "messages": [{ "conversation_id": conversation, "message_id": message }],
+            "targets": [conversation],
+            "temp_id": "by-hand-1",
+        }),
+        "message:react" | "message:unreact" => {
+            json!({ "conversation_id": conversation, "message_id": message, "emoji": "👍" })
+        }
+        "conversation:create" => json!({ "kind": "group", "participants": ["ben"], "title": "Title" }),
+        "conversation:add_participant" | "conversation:remove_participant" => {
+            json!({ "conversation_id": conversation, "user_id": "ben" })
+        }
+        "media:upload_url" => json!({ "file_name": "dot.png", "content_type": "image/png", "size_bytes": 70 }),
+        "media:download_url" => json!({ "media_id": id(None) }),
+        "search:query" => json!({ "text": "hello" }),
+        "conversation:list" | "sync" => json!({}),
+        _ => json!({ "conversation_id": conversation }),
+    };
+    serde_json::to_string_pretty(&value).unwrap_or_default()
 }
 
 fn kind_title(kind: ConversationKind) -> &'static str {

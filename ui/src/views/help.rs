@@ -1,34 +1,38 @@
 //! The overlay with the keys and the legend.
 
-use egui::{Grid, RichText, TextStyle, Ui};
+use egui::{RichText, ScrollArea, TextStyle, Ui};
 
 use super::widgets;
 use crate::theme::{Tokens, space};
 
 const KEYS: &[(&str, &str)] = &[
-    ("F1", "Show or hide this help"),
-    ("Enter", "Send the message"),
-    ("Shift+Enter", "Begin a new line"),
+    ("Ctrl+K", "Every action by its name"),
+    ("?, F1", "Show or hide this sheet (F1 while writing)"),
+    ("1 … 8", "Users, Timeline, Message, Pipeline, Latency, Faults, Scenarios, Inspector"),
+    ("Tab, Shift+Tab", "The next or the last thing that takes keys; Ctrl+Tab the next tab of a pane"),
     ("Ctrl+1 … Ctrl+9", "Write as the first … ninth user"),
-    ("Esc", "Leave a field, close what is open, select nothing"),
+    ("Enter", "Send the message; Shift+Enter begins a new line"),
+    ("Esc", "Leave a field; then take away time cursor, range, selection"),
     ("Up, Down", "Select the message above or below (Alt+Up, Alt+Down while writing)"),
     ("Space", "Pause the timeline or let it go on"),
     ("Ctrl+F", "Find messages on the timeline"),
-    ("Ctrl+scroll", "Zoom the timeline; Shift+scroll or dragging moves it"),
+    ("+, −, 0", "Zoom the timeline (Ctrl+scroll), and back; Shift+scroll or dragging moves it"),
     ("T, R", "Times since sent, or run time"),
-    ("0", "Timeline back to the budgets, or to the newest"),
+    ("S", "Select the range in view (Shift+drag selects any other)"),
+    ("F8, F10", "Run a scenario, pause it and let it go on; play one step"),
+    ("Ctrl+Plus, Ctrl+Minus", "Everything larger or smaller; Ctrl+0 back to 100 %"),
 ];
 
 /// Draws the overlay. Returns whether it should close.
 pub fn ui(ui: &Ui, tokens: &Tokens) -> bool {
     let modal = widgets::modal(ui, tokens, "help", |ui| {
-        ui.set_width(620.0);
+        ui.set_width(640.0_f32.min(ui.ctx().content_rect().width() - 80.0));
         ui.heading("Ackscope at a glance");
         ui.add_space(space::XS);
         ui.label(widgets::weak(
             tokens,
-            "Write as a simulated user above and press Enter. Below, every message gets a lane that shows how long its \
-             acknowledgments took. Click a lane to see its way through the backend step by step.",
+            "Write as a simulated user on the left and press Enter. Every message gets a lane that shows how long its \
+             acknowledgments took. Select one: every pane is about it then.",
         ));
         ui.add_space(space::M);
         ui.horizontal_wrapped(|ui| {
@@ -46,11 +50,14 @@ pub fn ui(ui: &Ui, tokens: &Tokens) -> bool {
         ui.add_space(space::M);
         ui.label(RichText::new("Keys").text_style(TextStyle::Heading).size(16.0));
         ui.spacing_mut().interact_size.y = 18.0;
-        Grid::new("keys").num_columns(2).spacing([space::XL, 7.0]).show(ui, |ui| {
+        // At 150 % the window may be lower than the list is long.
+        let height = (ui.ctx().content_rect().height() - 330.0).max(100.0);
+        ScrollArea::vertical().max_height(height).show(ui, |ui| {
             for (key, what) in KEYS {
-                ui.label(RichText::new(*key).monospace());
-                ui.label(*what);
-                ui.end_row();
+                ui.horizontal_wrapped(|ui| {
+                    ui.label(RichText::new(*key).monospace());
+                    ui.label(*what);
+                });
             }
         });
         ui.add_space(space::M);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use ackscope_protocol::control::Place;
 use ackscope_protocol::trace::{PermissionSource, Stage};
 use egui::accesskit::Role;
 use egui::{Color32, Frame, Margin, RichText, ScrollArea, Sense, Stroke, TextStyle, Ui, Vec2};
@@ -166,7 +167,13 @@ pub fn ui(ui: &mut Ui, scene: &mut Scene<'_>) {
             let mut before_us = None;
             for (index, step) in steps.iter().enumerate() {
                 let is_last = index + 1 == steps.len();
-                step_ui(ui, tokens, step, origin_us, before_us, index == 0, is_last);
+                // The cursor lies on the last step that is not after it.
+                let is_at_cursor = scene.cursor_us.is_some_and(|cursor_us| {
+                    step.at_us <= cursor_us && steps.get(index + 1).is_none_or(|next| next.at_us > cursor_us)
+                });
+                if step_ui(ui, tokens, step, origin_us, before_us, (index == 0, is_last), is_at_cursor) {
+                    scene.ask(Action::Cursor(Some(step.at_us)));
+                }
                 before_us = Some(step.at_us);
             }
             ui.add_space(space::S);
@@ -194,6 +201,10 @@ fn header_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: &Lane) {
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             if ui.add(widgets::quiet_button(tokens, "Close message")).clicked() {
                 scene.ask(Action::Select(None));
+            }
+            let inspect = ui.add(widgets::quiet_button(tokens, "Inspect message"));
+            if inspect.on_hover_text("Its document, its records, its cache and index entries").clicked() {
+                scene.ask(Action::Inspect(Place::Message { message_id: lane.message_id }));
             }
         });
     });
@@ -240,12 +251,12 @@ fn step_ui(
     step: &Step,
     origin_us: u64,
     before_us: Option<u64>,
-    is_first: bool,
-    is_last: bool,
-) {
+    (is_first, is_last): (bool, bool),
+    is_at_cursor: bool,
+) -> bool {
     let has_detail = !step.detail.is_empty() || step.broken_budget_us.is_some();
     let height = 40.0;
-    let (row, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), height), Sense::hover());
+    let (row, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), height), Sense::click());
     let since = duration(step.at_us.saturating_sub(origin_us));
     let broken = step.broken_budget_us.map(|budget_us| format!("over the budget of {}", duration(budget_us)));
     let said: Vec<&str> = [step.name.as_str(), &since, &step.detail]
@@ -254,10 +265,14 @@ fn step_ui(
         .filter(|s| !s.is_empty())
         .collect();
     widgets::name(&response, Role::ListItem, &said.join(", "));
+    let is_clicked = response.clicked();
     if !ui.is_rect_visible(row) {
-        return;
+        return is_clicked;
     }
     let painter = ui.painter();
+    if is_at_cursor {
+        painter.rect_filled(row, RADIUS, tokens.accent_soft);
+    }
     // Time since sent, and since the step before, in columns on the left.
     let mono = TextStyle::Monospace.resolve(ui.style());
     let line_y = row.top() + 13.0;
@@ -322,5 +337,7 @@ fn step_ui(
                 format!("{} after the step before", duration(step.at_us.saturating_sub(before_us))),
             ));
         }
+        ui.label(widgets::small(tokens, "Click to put the time cursor here"));
     });
+    is_clicked
 }

@@ -74,7 +74,7 @@ pub fn ui(ui: &mut Ui, scene: &Scene<'_>, pending_commands: usize) {
             warn(ui, "More users than can be shown".to_owned(), "What further users do is counted and not shown");
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            ui.label(widgets::small(tokens, "F1 for help"));
+            ui.label(widgets::small(tokens, "? for keys, Ctrl+K for everything"));
             if pending_commands > 0 {
                 ui.label(widgets::small(
                     tokens,

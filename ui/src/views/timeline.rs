@@ -5,14 +5,14 @@
 
 use egui::accesskit::Role;
 use egui::{
-    Align, Align2, Color32, Frame, Id, Margin, Painter, Rect, Response, RichText, ScrollArea, Sense, Stroke,
-    StrokeKind, TextEdit, TextStyle, Ui, Vec2, pos2,
+    Align2, Color32, Frame, Id, Margin, Painter, Rect, Response, RichText, ScrollArea, Sense, Stroke, StrokeKind,
+    TextEdit, TextStyle, Ui, Vec2, pos2,
 };
 
 use super::{Action, Scene, widgets};
 use crate::format::{self, duration, thousands};
 use crate::state::{
-    DELIVERED_BUDGET_US, Filter, Lane, LaneList, LaneNumber, Only, PENDING_BUDGET_US, Progress, Run, Span,
+    DELIVERED_BUDGET_US, FaultSpan, Filter, Lane, LaneList, LaneNumber, Only, PENDING_BUDGET_US, Progress, Run, Span,
 };
 use crate::theme::{BAR_HEIGHT, LANE_HEIGHT, MARK_WIDTH_MIN, RADIUS, RADIUS_BAR, Tokens, space, strong_family};
 
@@ -31,6 +31,29 @@ pub enum Axis {
     SinceSent,
     /// Since the run began.
     RunTime,
+}
+
+/// What can be asked of the timeline from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Stop, or go on and follow the newest.
+    TogglePause,
+    /// Count from there.
+    Count(Axis),
+    /// Back to the windows of the beginning.
+    ResetZoom,
+    /// Show less time.
+    ZoomIn,
+    /// Show more time.
+    ZoomOut,
+    /// Put the text cursor into the filter.
+    Find,
+    /// List only these.
+    Only(Only),
+    /// List everything.
+    ClearFilter,
+    /// Select the time that is in view.
+    RangeInView,
 }
 
 /// A stretch of time, in microseconds.
@@ -87,7 +110,10 @@ pub struct Timeline {
     pause: Option<Pause>,
     scroll_to: Option<LaneNumber>,
     wants_filter_focus: bool,
+    is_filtering: bool,
     drawn: Drawn,
+    /// Where a range began that is being drawn: a time in run time, a row's time since sent.
+    range_from_us: Option<u64>,
     /// Kept from lane to lane, so that drawing does not allocate.
     spans: Vec<Span>,
 }
@@ -104,7 +130,9 @@ impl Default for Timeline {
             pause: None,
             scroll_to: None,
             wants_filter_focus: false,
+            is_filtering: false,
             drawn: Drawn::default(),
+            range_from_us: None,
             spans: Vec::new(),
         }
     }
@@ -160,13 +188,47 @@ impl Timeline {
         self.drawn
     }
 
+    /// Whether the filter has not looked at every lane yet.
+    pub fn is_filtering(&self) -> bool {
+        self.is_filtering
+    }
+
     /// Whether it stands still.
     pub fn is_paused(&self) -> bool {
         self.pause.is_some()
     }
 
-    /// Stops, or goes on and follows the newest.
-    pub fn toggle_pause(&mut self, run: &Run) {
+    /// What is listed.
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Does what was asked. A range that it selects is given back.
+    pub fn step(&mut self, run: &Run, step: Step) -> Option<(u64, u64)> {
+        let middle_us = match self.axis {
+            // What begins at 0 stays there.
+            Axis::SinceSent => self.since_sent.from_us,
+            Axis::RunTime => self.run_time.from_us + self.run_time.width_us / 2.0,
+        };
+        match step {
+            Step::TogglePause => self.toggle_pause(run),
+            Step::Count(axis) => self.axis = axis,
+            Step::ResetZoom => self.reset_zoom(),
+            Step::ZoomIn => self.window_mut().zoom(1.5, middle_us),
+            Step::ZoomOut => self.window_mut().zoom(1.0 / 1.5, middle_us),
+            Step::Find => self.wants_filter_focus = true,
+            Step::Only(only) => self.filter.only = only,
+            Step::ClearFilter => self.filter = Filter::default(),
+            Step::RangeInView => {
+                self.axis = Axis::RunTime;
+                let window = self.run_time;
+                return Some((window.from_us as u64, window.to_us() as u64));
+            }
+        }
+        None
+    }
+
+    fn toggle_pause(&mut self, run: &Run) {
         if self.pause.take().is_some() {
             self.is_following = true;
         } else {
@@ -174,18 +236,7 @@ impl Timeline {
         }
     }
 
-    /// Puts the cursor into the filter in the next frame.
-    pub fn focus_filter(&mut self) {
-        self.wants_filter_focus = true;
-    }
-
-    /// Chooses the axis.
-    pub fn set_axis(&mut self, axis: Axis) {
-        self.axis = axis;
-    }
-
-    /// Goes back to the windows of the beginning.
-    pub fn reset_zoom(&mut self) {
+    fn reset_zoom(&mut self) {
         self.since_sent = Window { from_us: 0.0, width_us: SINCE_SENT_WIDTH_US };
         self.run_time.width_us = RUN_TIME_WIDTH_US;
         self.is_following = true;
@@ -194,6 +245,8 @@ impl Timeline {
     /// Forgets what belongs to a run.
     pub fn forget_run(&mut self) {
         self.list = LaneList::default();
+        // Nothing of it is on the screen any more, even when this pane is behind others.
+        self.drawn = Drawn::default();
         self.pause = None;
         self.is_following = true;
         self.scroll_to = None;
@@ -218,7 +271,8 @@ impl Timeline {
 
     /// Draws the pane.
     pub fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        if self.list.update(scene.run, &self.filter) {
+        self.is_filtering = self.list.update(scene.run, &self.filter);
+        if self.is_filtering {
             ui.request_repaint();
         }
         Frame::new().inner_margin(Margin { left: 12, right: 12, top: 8, bottom: 4 }).show(ui, |ui| {
@@ -231,7 +285,7 @@ impl Timeline {
                 ui,
                 scene.tokens,
                 "No messages yet",
-                "Write one in a chat above and press Enter, or let the simulated users begin",
+                "Write one in a chat and press Enter, or let the simulated users begin",
                 |ui| {
                     let button = widgets::primary_button(scene.tokens, "Play the tour");
                     if ui.add_enabled(is_ready, button).clicked() {
@@ -256,15 +310,17 @@ impl Timeline {
     fn toolbar_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let tokens = scene.tokens;
         let counts = *scene.run.counts();
-        ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.x = space::XS;
-            let chosen = |ui: &mut Ui, is_chosen: bool, text: String| {
-                ui.add(egui::Button::selectable(is_chosen, RichText::new(text).text_style(TextStyle::Small))).clicked()
+        // Wrapped, so that nothing is cut off in a narrow pane or at 150 %.
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = Vec2::splat(space::XS);
+            let small = |text: &str| RichText::new(text).text_style(TextStyle::Small);
+            let chosen = |ui: &mut Ui, is_chosen: bool, text: &str| {
+                ui.add(egui::Button::selectable(is_chosen, small(text))).clicked()
             };
-            if chosen(ui, self.axis == Axis::SinceSent, "Since sent".to_owned()) {
+            if chosen(ui, self.axis == Axis::SinceSent, "Since sent") {
                 self.axis = Axis::SinceSent;
             }
-            if chosen(ui, self.axis == Axis::RunTime, "Run time".to_owned()) {
+            if chosen(ui, self.axis == Axis::RunTime, "Run time") {
                 self.axis = Axis::RunTime;
             }
             ui.separator();
@@ -273,7 +329,7 @@ impl Timeline {
                 (Only::OverBudget, "Over budget", counts.over_budget),
                 (Only::Rejected, "Rejected", counts.in_progress(Progress::Rejected)),
             ] {
-                if chosen(ui, self.filter.only == only, format!("{text} {}", thousands(number))) {
+                if chosen(ui, self.filter.only == only, &format!("{text} {}", thousands(number))) {
                     self.filter.only = only;
                 }
             }
@@ -281,8 +337,8 @@ impl Timeline {
             let field = ui.add(
                 TextEdit::singleline(&mut self.filter.needle)
                     .id(Id::unique("lane filter"))
-                    .hint_text(RichText::new("Find text or sender").color(tokens.text_weak))
-                    .desired_width(150.0),
+                    .hint_text(RichText::new("Find messages").color(tokens.text_weak))
+                    .desired_width(104.0),
             );
             let field = field.accessible_name("Find messages");
             if self.wants_filter_focus {
@@ -292,31 +348,42 @@ impl Timeline {
             if !self.filter.needle.is_empty() && ui.add(widgets::quiet_button(tokens, "Clear")).clicked() {
                 self.filter.needle.clear();
             }
-            ui.with_layout(egui::Layout::right_to_left(Align::Center), |ui| {
-                let (text, hint) = if self.is_paused() {
-                    ("Go on", "Follow the newest messages again (Space)")
+            ui.separator();
+            let mut step = None;
+            let (text, hint) = match self.axis {
+                Axis::SinceSent => ("Budgets", "Back to a view with both budgets in it (0)"),
+                Axis::RunTime => ("Follow", "Back to the newest messages (0)"),
+            };
+            for (text, hint, asked) in [
+                (text, hint, Step::ResetZoom),
+                ("−", "Zoom out (Ctrl+scroll, −)", Step::ZoomOut),
+                ("+", "Zoom in (Ctrl+scroll, +)", Step::ZoomIn),
+                if self.is_paused() {
+                    ("Go on", "Follow the newest messages again (Space)", Step::TogglePause)
                 } else {
-                    ("Pause", "Keep what is shown while more arrives (Space)")
-                };
-                if ui.button(RichText::new(text).text_style(TextStyle::Small)).on_hover_text(hint).clicked() {
-                    self.toggle_pause(scene.run);
+                    ("Pause", "Keep what is shown while more arrives (Space)", Step::TogglePause)
+                },
+            ] {
+                if ui.button(small(text)).on_hover_text(hint).clicked() {
+                    step = Some(asked);
                 }
-                let window = self.window_mut();
-                let middle_us = window.from_us;
-                if ui.button("+").on_hover_text("Zoom in (Ctrl+scroll)").clicked() {
-                    window.zoom(1.5, middle_us);
+            }
+            if let Some((from_us, to_us)) = scene.range {
+                let text = format!("Range {} – {}", duration(from_us), duration(to_us));
+                ui.add(egui::Label::new(small(&text).color(tokens.accent)).extend());
+                if ui.add(widgets::quiet_button(tokens, "Clear range")).clicked() {
+                    scene.ask(Action::SelectRange(None));
                 }
-                if ui.button("−").on_hover_text("Zoom out (Ctrl+scroll)").clicked() {
-                    window.zoom(1.0 / 1.5, middle_us);
+            } else {
+                let hint = "Select the time in view; Shift+drag over lanes selects any other. \
+                            The Latency pane then counts what was sent in it";
+                if ui.button(small("Range")).on_hover_text(hint).clicked() {
+                    step = Some(Step::RangeInView);
                 }
-                let (text, hint) = match self.axis {
-                    Axis::SinceSent => ("Budgets", "Back to a view with both budgets in it (0)"),
-                    Axis::RunTime => ("Follow", "Back to the newest messages (0)"),
-                };
-                if ui.button(RichText::new(text).text_style(TextStyle::Small)).on_hover_text(hint).clicked() {
-                    self.reset_zoom();
-                }
-            });
+            }
+            if let Some(step) = step {
+                scene.ask(Action::Timeline(step));
+            }
         });
     }
 
@@ -353,11 +420,21 @@ impl Timeline {
         let rows = self.rows(scene.run);
         let window = *self.window_mut();
         ui.spacing_mut().item_spacing.y = 0.0;
-        let (header, _) = ui.allocate_exact_size(Vec2::new(ui.available_width(), 24.0), Sense::hover());
+        let (header, axis) = ui.allocate_exact_size(Vec2::new(ui.available_width(), 24.0), Sense::click());
+        widgets::name(&axis, Role::Slider, "Time axis");
         let area = Rect::from_min_max(header.min, ui.max_rect().max);
         let columns = Columns::new(area);
         let scale = Scale { window, x: columns.bars };
         self.axis_ui(ui, tokens, header, scale);
+        let lanes_area = area.with_min_y(header.bottom());
+        self.time_ui(ui, scene, lanes_area, scale);
+        if axis.clicked()
+            && let Some(pointer) = axis.interact_pointer_pos()
+        {
+            let origin_us = self.cursor_origin_us(scene);
+            scene.ask(Action::Cursor(origin_us.map(|origin_us| origin_us + scale.us(pointer.x).max(0.0) as u64)));
+        }
+        axis.on_hover_text("Click to put the time cursor here; every pane shows that moment");
 
         let mut scroll = ScrollArea::vertical()
             .id_salt(("lanes", self.axis == Axis::RunTime))
@@ -377,6 +454,11 @@ impl Timeline {
             }
         }
         let mut dragged_points = 0.0;
+        let is_range = ui.input(|input| input.modifiers.shift) || self.range_from_us.is_some();
+        let mut is_dragging = false;
+        let mut under_pointer = None;
+        // A drag is noticed a few points after the press.
+        let mut under_press = None;
         self.drawn = Drawn { lanes: self.list.len(), painted: 0, last: None };
         let clip = ui.available_rect_before_wrap();
         scroll.show_rows(ui, LANE_HEIGHT, rows.len(), |ui, visible| {
@@ -385,7 +467,22 @@ impl Timeline {
                 let Some(lane) = scene.run.lane(number) else { continue };
                 let (rect, response) =
                     ui.allocate_exact_size(Vec2::new(ui.available_width(), LANE_HEIGHT), Sense::click_and_drag());
-                dragged_points += response.drag_delta().x;
+                if is_range && response.dragged() {
+                    is_dragging = true;
+                } else {
+                    dragged_points += response.drag_delta().x;
+                }
+                let (pressed_at, pointer) =
+                    ui.input(|input| (input.pointer.press_origin(), input.pointer.interact_pos()));
+                let time_at = |pos: Option<egui::Pos2>| {
+                    let pos = pos.filter(|pos| rect.y_range().contains(pos.y))?;
+                    Some(match self.axis {
+                        Axis::RunTime => scale.us(pos.x).max(0.0) as u64,
+                        Axis::SinceSent => lane.origin_us(),
+                    })
+                };
+                under_pointer = time_at(pointer).or(under_pointer);
+                under_press = time_at(pressed_at).or(under_press);
                 let seen = rect.intersect(clip);
                 // One row above and one below are laid out so that scrolling has no gaps: they are not in view.
                 if seen.height() >= LANE_HEIGHT * 0.5 {
@@ -395,7 +492,77 @@ impl Timeline {
                 self.lane_ui(ui, scene, lane, row, rect, columns, scale, response);
             }
         });
+        self.over_ui(ui, scene, lanes_area, scale);
+        if is_dragging {
+            if let Some(at_us) = under_pointer {
+                let from_us = *self.range_from_us.get_or_insert(under_press.unwrap_or(at_us));
+                // The lane under the pointer belongs to the range.
+                scene.ask(Action::SelectRange(Some((from_us.min(at_us), from_us.max(at_us) + 1))));
+            }
+        } else {
+            self.range_from_us = None;
+        }
         self.navigate(ui, area, scale, dragged_points);
+    }
+
+    /// What the cursor's time counts from on this axis.
+    fn cursor_origin_us(&self, scene: &Scene<'_>) -> Option<u64> {
+        match self.axis {
+            Axis::RunTime => Some(0),
+            Axis::SinceSent => Some(scene.run.lane_of(scene.selected?)?.origin_us()),
+        }
+    }
+
+    /// What lies behind all lanes: faults and the selected range.
+    fn time_ui(&self, ui: &Ui, scene: &Scene<'_>, area: Rect, scale: Scale) {
+        let tokens = scene.tokens;
+        let painter = ui.painter().with_clip_rect(Rect::from_x_y_ranges(scale.x, area.y_range()));
+        let band = |from_us: u64, to_us: u64| {
+            let left = scale.x(from_us as f64);
+            Rect::from_x_y_ranges(left..=scale.x(to_us as f64).max(left + MARK_WIDTH_MIN), area.y_range())
+        };
+        if self.axis == Axis::RunTime {
+            for fault in faults_in(scene.run, scale.window.from_us as u64, scale.window.to_us() as u64) {
+                let rect = band(fault.from_us, fault.to_us.unwrap_or(scene.now_us));
+                painter.rect_filled(rect, 0.0, tokens.rejected.gamma_multiply(0.12));
+                painter.vline(rect.left(), rect.y_range(), Stroke::new(1.0, tokens.rejected.gamma_multiply(0.6)));
+            }
+            if let Some((from_us, to_us)) = scene.range {
+                painter.rect_filled(band(from_us, to_us), 0.0, tokens.accent.gamma_multiply(0.14));
+            }
+        }
+    }
+
+    /// What must not be hidden by a lane: names of faults, ends of the range, the cursor.
+    fn over_ui(&self, ui: &Ui, scene: &Scene<'_>, area: Rect, scale: Scale) {
+        let tokens = scene.tokens;
+        let painter = ui.painter().with_clip_rect(Rect::from_x_y_ranges(scale.x, area.y_range()));
+        if self.axis == Axis::RunTime {
+            let small = TextStyle::Small.resolve(ui.style());
+            // One name for each dependency: further ones would lie over it.
+            let mut bottom = area.bottom() - 3.0;
+            let mut named: Vec<&str> = Vec::new();
+            for fault in faults_in(scene.run, scale.window.from_us as u64, scale.window.to_us() as u64) {
+                if named.contains(&fault.target.as_str()) {
+                    continue;
+                }
+                named.push(&fault.target);
+                let text = format!("{} {}", fault.target, fault.kind);
+                let galley = painter.layout_no_wrap(text, small.clone(), tokens.rejected);
+                let left = (scale.x(fault.from_us as f64).max(scale.x.min) + 3.0).min(scale.x.max - galley.size().x);
+                let rect = Rect::from_min_size(pos2(left, bottom - galley.size().y), galley.size());
+                painter.rect_filled(rect.expand(2.0), RADIUS_BAR, tokens.surface.gamma_multiply(0.85));
+                painter.galley(rect.min, galley, tokens.rejected);
+                bottom -= rect.height() + 4.0;
+            }
+            for at_us in scene.range.into_iter().flat_map(|(from_us, to_us)| [from_us, to_us]) {
+                painter.vline(scale.x(at_us as f64), area.y_range(), Stroke::new(1.0, tokens.accent));
+            }
+        }
+        if let (Some(cursor_us), Some(origin_us)) = (scene.cursor_us, self.cursor_origin_us(scene)) {
+            let x = scale.x(cursor_us as f64 - origin_us as f64);
+            painter.vline(x, area.y_range(), Stroke::new(1.5, tokens.accent));
+        }
     }
 
     /// Zooming and panning.
@@ -532,6 +699,13 @@ impl Timeline {
             base_us,
             tokens,
         };
+        if self.axis == Axis::SinceSent {
+            bar_painter.faults(scene.run, lane, now_us);
+            if scene.range.is_some_and(|(from_us, to_us)| (from_us..to_us).contains(&lane.origin_us())) {
+                let mark = Rect::from_min_size(rect.min, Vec2::new(3.0, rect.height()));
+                painter.rect_filled(mark, 0.0, tokens.accent);
+            }
+        }
         bar_painter.budgets(lane);
         bar_painter.spans(&self.spans, lane.last_us.max(now_us));
         bar_painter.marks(lane);
@@ -579,6 +753,15 @@ impl BarPainter {
         for (budget_us, strength) in [(PENDING_BUDGET_US, 0.45), (DELIVERED_BUDGET_US, 0.8)] {
             let x = self.x(sent_us.saturating_add(budget_us));
             self.painter.vline(x, self.bars.y_range(), Stroke::new(1.0, self.tokens.budget.gamma_multiply(strength)));
+        }
+    }
+
+    /// Faults that were active while the message was on its way.
+    fn faults(&self, run: &Run, lane: &Lane, now_us: u64) {
+        for fault in faults_in(run, lane.origin_us(), lane.last_us) {
+            let (left, right) = (self.x(fault.from_us), self.x(fault.to_us.unwrap_or(now_us)));
+            let rect = Rect::from_x_y_ranges(left..=right.max(left + MARK_WIDTH_MIN), self.bars.y_range());
+            self.painter.rect_filled(rect, 0.0, self.tokens.rejected.gamma_multiply(0.14));
         }
     }
 
@@ -670,6 +853,17 @@ impl BarPainter {
             Stroke::NONE,
         ));
     }
+}
+
+/// Most faults drawn over one stretch of time; with more, single ones cannot be told apart anyway.
+const FAULTS_DRAWN_MAX: usize = 64;
+
+/// The newest faults that touch a stretch of time.
+fn faults_in(run: &Run, from_us: u64, to_us: u64) -> impl Iterator<Item = &FaultSpan> {
+    run.fault_spans()
+        .rev()
+        .filter(move |fault| fault.from_us <= to_us && fault.to_us.is_none_or(|end_us| end_us >= from_us))
+        .take(FAULTS_DRAWN_MAX)
 }
 
 /// A step that gives labels room: 1, 2 or 5 times a power of ten.

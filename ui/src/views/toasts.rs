@@ -62,7 +62,8 @@ impl Toasts {
                                     let label = ui.add(egui::Label::new(RichText::new(&toast.text)).wrap());
                                     widgets::name(&label, Role::Alert, &toast.text);
                                 });
-                                if ui.add(widgets::quiet_button(tokens, "Close")).clicked() {
+                                let close = ui.add(widgets::quiet_button(tokens, "Close"));
+                                if close.accessible_name("Close notice").clicked() {
                                     closed = Some(index);
                                 }
                             });

@@ -1,13 +1,14 @@
 //! The bar at the top: what runs, whether we hear it, and what can be done with all of it.
 
 use ackscope_protocol::Timestamp;
-use ackscope_protocol::control::{Command, Environment};
+use ackscope_protocol::control::{Command, Environment, ScenarioProgress};
 use egui::{Align, Frame, Layout, Margin, RichText, TextStyle, Ui};
 
 use super::{Action, Scene, widgets};
 use crate::connection::{Phase, Problem};
+use crate::dock::Pane;
 use crate::format;
-use crate::theme::space;
+use crate::theme::{Look, space};
 
 /// By how much the clock can be advanced: what the rules of S1 wait for.
 const ADVANCES: &[(&str, u64)] = &[
@@ -25,12 +26,20 @@ pub struct TopBar<'a> {
     pub phase: Option<&'a Phase>,
     /// Business time now.
     pub business_now: Option<Timestamp>,
+    /// Panes that are not closed.
+    pub open_panes: &'a [Pane],
+    /// How the app looks.
+    pub look: Look,
+    /// How the scenario goes whose run is shown.
+    pub scenario: Option<&'a ScenarioProgress>,
 }
 
 impl TopBar<'_> {
     /// Draws the bar.
     pub fn ui(&self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let tokens = scene.tokens;
+        // At 150 % on a small screen the least needed goes first.
+        let width = ui.available_width();
         ui.horizontal_centered(|ui| {
             ui.label(RichText::new("Ackscope").text_style(TextStyle::Heading).color(tokens.text));
             ui.add_space(space::XS);
@@ -41,7 +50,14 @@ impl TopBar<'_> {
                 Some(Phase::Stopped { .. }) | None => (tokens.rejected, "Not connected"),
             };
             widgets::chip(ui, tokens, color, text);
-            if let Some(environment) = self.environment {
+            if let Some(progress) = self.scenario {
+                // Whose run one looks at must not be a guess.
+                let text = format!("Scenario: {}", format::one_line(&progress.name, 24));
+                widgets::chip(ui, tokens, tokens.breach, &text)
+                    .on_hover_text("Every pane shows its run; “Back to the live run” stands in the pane Scenarios");
+            } else if let Some(environment) = self.environment
+                && width > 900.0
+            {
                 widgets::chip(ui, tokens, tokens.accent, environment.backend.as_str()).on_hover_ui(|ui| {
                     ui.label(RichText::new(format!("Backend: {}", environment.backend.as_str())).strong());
                     ui.label(&environment.reason);
@@ -49,14 +65,14 @@ impl TopBar<'_> {
                     ui.label(widgets::small(tokens, format!("Ackscope {}", environment.ackscope_version)));
                 });
             }
-            self.clock_ui(ui, scene);
+            self.clock_ui(ui, scene, width > 940.0);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                if ui.button("Help").on_hover_text("Keys and colours (F1)").clicked() {
+                if ui.button("Help").on_hover_text("Keys and colours (?)").clicked() {
                     scene.ask(Action::ToggleHelp);
                 }
-                let theme = if ui.visuals().dark_mode { "Light" } else { "Dark" };
-                if ui.button(theme).on_hover_text("Switch between the light and the dark theme").clicked() {
-                    scene.ask(Action::ToggleTheme);
+                self.view_menu(ui, scene);
+                if ui.button("Search…").on_hover_text("Every action by name (Ctrl+K)").clicked() {
+                    scene.ask(Action::TogglePalette);
                 }
                 if ui.add_enabled(scene.is_ready, egui::Button::new("Add user…")).clicked() {
                     scene.ask(Action::AddUser);
@@ -72,7 +88,36 @@ impl TopBar<'_> {
         });
     }
 
-    fn clock_ui(&self, ui: &mut Ui, scene: &mut Scene<'_>) {
+    /// Panes, looks and sizes.
+    fn view_menu(&self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        ui.menu_button("View", |ui| {
+            for pane in Pane::ALL {
+                let mut is_open = self.open_panes.contains(&pane);
+                if ui.checkbox(&mut is_open, pane.title()).on_hover_text(pane.about()).changed() {
+                    scene.ask(if is_open { Action::Show(pane) } else { Action::Hide(pane) });
+                }
+            }
+            if ui.button("Reset layout").clicked() {
+                scene.ask(Action::ResetLayout);
+                ui.close();
+            }
+            ui.separator();
+            for look in Look::ALL {
+                if ui.radio(self.look == look, look.title()).clicked() {
+                    scene.ask(Action::Look(look));
+                }
+            }
+            ui.separator();
+            for (text, zoom) in [("Size 100 %", 1.0), ("Size 125 %", 1.25), ("Size 150 %", 1.5)] {
+                if ui.radio((ui.ctx().zoom_factor() - zoom).abs() < 0.01, text).clicked() {
+                    scene.ask(Action::Zoom(zoom));
+                    ui.close();
+                }
+            }
+        });
+    }
+
+    fn clock_ui(&self, ui: &mut Ui, scene: &mut Scene<'_>, has_room: bool) {
         let Some(now) = self.business_now else { return };
         let text = now.to_string();
         // `2026-01-31T12:00:00.007Z`: the time of day is what one looks for.
@@ -88,7 +133,7 @@ impl TopBar<'_> {
             }
         });
         ui.add_enabled_ui(scene.is_ready, |ui| {
-            ui.menu_button("Advance clock…", |ui| {
+            ui.menu_button(if has_room { "Advance clock…" } else { "Clock…" }, |ui| {
                 for (text, by_ms) in ADVANCES {
                     if ui.button(*text).clicked() {
                         scene.ask(Action::Do(Command::AdvanceClock { by_ms: *by_ms }));

@@ -1,10 +1,18 @@
 //! Chat panes: one for each simulated user, in which a person writes as that user.
 
-use ackscope_protocol::control::Command;
-use ackscope_protocol::limits::TEXT_MAX_CHARS;
-use ackscope_protocol::text::MessageText;
+use std::collections::HashMap;
+
+use ackscope_protocol::control::{Command, Place};
+use ackscope_protocol::limits::{MEDIA_MAX_ITEMS, TEMP_ID_MAX_CHARS, TEXT_MAX_CHARS};
+use ackscope_protocol::text::{Emoji, FileName, MessageText};
 use ackscope_protocol::trace::ConnectionState;
-use ackscope_protocol::{ConversationId, MessageId, UserId};
+use ackscope_protocol::wire::{
+    AddParticipant, ArchiveConversation, Conversation, ConversationKind, DeleteMessage, DeleteMode, DownloadUrl,
+    EditMessage, ForwardMessages, History, LeaveConversation, ListConversations, MediaState, MessageRef,
+    MuteConversation, React, RemoveParticipant, Request, SearchQuery, SendMessage, Sync, UnarchiveConversation,
+    UnmuteConversation, Unreact,
+};
+use ackscope_protocol::{ConversationId, MediaId, MessageId, TempId, UserId};
 use egui::accesskit::Role;
 use egui::{
     Align, ComboBox, Frame, Id, Key, KeyboardShortcut, Layout, Margin, Modifiers, Panel, Rect, RichText, ScrollArea,
@@ -19,8 +27,16 @@ use crate::theme::{RADIUS, space, strong_family};
 /// Messages drawn at first, and how many more "Show earlier" brings. Bubbles differ in height, so each that is
 /// drawn is laid out in every frame.
 const SHOWN_STEP: usize = 60;
-/// Points that the label *Drop connection* takes with its margins.
-const DROP_LABEL_WIDTH: f32 = 112.0;
+/// Width of the button beside a bubble, with its margins.
+const MORE_WIDTH: f32 = 34.0;
+/// How fast somebody reads who reads slowly.
+const SLOW_BYTES_PER_SECOND: u32 = 1_024;
+/// Reactions that are offered, and how they are called.
+const EMOJI: [(&str, &str); 5] =
+    [("👍", "thumbs up"), ("❤", "heart"), ("😂", "laughing"), ("🎉", "party"), ("😢", "crying")];
+/// A PNG of one pixel, in base64.
+const PICTURE: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 /// Share of a pane's width that a bubble may take.
 const BUBBLE_WIDTH: f32 = 0.82;
 
@@ -32,8 +48,19 @@ pub struct UserPane {
     /// Somebody chose the conversation: the pane stays in it.
     is_chosen: bool,
     reply_to: Option<MessageId>,
+    editing: Option<MessageId>,
+    /// Uploaded, and not sent yet.
+    attached: Vec<MediaId>,
+    /// Media of own messages: their sender's client is not told what it sent.
+    sent_media: HashMap<MessageId, Vec<MediaId>>,
+    /// Requests that needed a name of their own.
+    requests: u64,
     shown: usize,
     dismissed_notice_us: Option<u64>,
+    /// The selected message as of the last frame.
+    followed: Option<MessageId>,
+    /// The message to bring into view.
+    wanted: Option<MessageId>,
 }
 
 impl Default for UserPane {
@@ -43,8 +70,14 @@ impl Default for UserPane {
             conversation_id: None,
             is_chosen: false,
             reply_to: None,
+            editing: None,
+            attached: Vec::new(),
+            sent_media: HashMap::new(),
+            requests: 0,
             shown: SHOWN_STEP,
             dismissed_notice_us: None,
+            followed: None,
+            wanted: None,
         }
     }
 }
@@ -65,6 +98,7 @@ impl UserPane {
         if self.conversation_id != Some(conversation_id) {
             self.conversation_id = Some(conversation_id);
             self.reply_to = None;
+            self.editing = None;
             self.shown = SHOWN_STEP;
         }
     }
@@ -89,6 +123,7 @@ impl UserPane {
             {
                 self.show(newest.conversation_id);
             }
+            self.follow_selection(scene, user);
             self.header_ui(ui, scene, user);
             self.notice_ui(ui, scene, user);
             let log = self.conversation_id.and_then(|open| user.client.conversation(open));
@@ -125,12 +160,38 @@ impl UserPane {
         });
     }
 
+    /// A message that was selected elsewhere is shown here too, unless something is being written.
+    fn follow_selection(&mut self, scene: &Scene<'_>, user: &User) {
+        if self.followed == scene.selected {
+            return;
+        }
+        self.followed = scene.selected;
+        let Some(message_id) = scene.selected else { return };
+        let log = scene
+            .run
+            .lane_of(message_id)
+            .and_then(|lane| user.client.conversation(lane.conversation_id?))
+            .filter(|log| log.entry(message_id).is_some());
+        let Some(log) = log else { return };
+        let is_busy = !self.draft.is_empty() || self.reply_to.is_some();
+        if self.conversation_id != Some(log.conversation_id) {
+            if is_busy {
+                return;
+            }
+            self.open(log.conversation_id);
+        }
+        let from_end = log.entries().rev().position(|entry| entry.message_id == message_id).unwrap_or(0);
+        // With some of what came before.
+        self.shown = self.shown.max(from_end + 6);
+        self.wanted = Some(message_id);
+    }
+
     fn header_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User) {
         let tokens = scene.tokens;
         ui.horizontal(|ui| {
             let open = self.conversation_id.and_then(|open| user.client.conversation(open));
             let title = open.map_or_else(|| "No conversation".to_owned(), |log| log.title(&user.user_id));
-            let width = (ui.available_width() - 100.0).clamp(80.0, 260.0);
+            let width = (ui.available_width() - 96.0).clamp(70.0, 260.0);
             let combo = ComboBox::from_id_salt(("conversations", user.user_id.as_str()))
                 .selected_text(format::one_line(&title, 40))
                 .width(width)
@@ -158,21 +219,78 @@ impl UserPane {
                 self.open(chosen);
             }
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let user_id = user.user_id.clone();
-                if user.is_connected() {
-                    // Side by side with others a pane may be too narrow for the whole label.
-                    let label = if ui.available_width() < DROP_LABEL_WIDTH { "Drop" } else { "Drop connection" };
-                    let button = ui.add_enabled(scene.is_ready, widgets::quiet_button(tokens, label));
-                    if button.on_hover_text("Cut this user's TCP connection without a goodbye").clicked() {
-                        scene.ask(Action::Do(Command::DropConnection { user: user_id }));
-                    }
-                } else {
+                let more = ui.menu_button("More", |ui| self.more_ui(ui, scene, user));
+                more.response.accessible_name(format!("More of {}", user.user_id));
+                if !user.is_connected() {
                     let button = ui.add_enabled(scene.is_ready, widgets::primary_button(tokens, "Reconnect").small());
                     if button.on_hover_text("Connect again and fetch what was missed").clicked() {
-                        scene.ask(Action::Do(Command::Reconnect { user: user_id }));
+                        scene.command(Command::Reconnect { user: user.user_id.clone() });
                     }
                 }
             });
+        });
+    }
+
+    /// What can be done with the conversation and the user.
+    fn more_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User) {
+        ui.set_min_width(190.0);
+        let log = self.conversation_id.and_then(|open| user.client.conversation(open));
+        let can_ask = scene.is_ready && user.is_connected();
+        if let Some((conversation, log)) = log.and_then(|log| Some((log.conversation.as_ref()?, log))) {
+            ui.add_enabled_ui(can_ask, |ui| conversation_menu_ui(ui, scene, user, conversation, log));
+            ui.separator();
+        }
+        ui.add_enabled_ui(can_ask, |ui| {
+            let user_id = || user.user_id.clone();
+            if ui
+                .button("Attach a picture")
+                .on_hover_text("Uploads a small built-in PNG for the next message")
+                .clicked()
+                && let Ok(file_name) = FileName::new("dot.png")
+            {
+                let (content_type, base64) = ("image/png".to_owned(), PICTURE.to_owned());
+                scene.command(Command::Upload { user: user_id(), file_name, content_type, base64 });
+            }
+            ui.menu_button("Ask for", |ui| {
+                for (text, event) in [
+                    ("Messages by search…", SearchQuery::EVENT),
+                    ("History…", History::EVENT),
+                    ("Conversations…", ListConversations::EVENT),
+                    ("What was missed…", Sync::EVENT),
+                    ("A download…", DownloadUrl::EVENT),
+                ] {
+                    if ui.button(text).on_hover_text(event).clicked() {
+                        scene.ask(Action::AnyRequest(user_id(), self.conversation_id, event));
+                    }
+                }
+            });
+            if ui.button("Any request…").on_hover_text("Every event of the wire, with a payload of your own").clicked()
+            {
+                scene.ask(Action::AnyRequest(user_id(), self.conversation_id, SendMessage::EVENT));
+            }
+            ui.separator();
+            let button = ui.button("Drop connection");
+            if button.on_hover_text("Cut this user's TCP connection without a goodbye").clicked() {
+                scene.command(Command::DropConnection { user: user_id() });
+            }
+            if ui.button("Read slowly").on_hover_text("1,024 bytes a second").clicked() {
+                scene.command(Command::ReadSlowly { user: user_id(), bytes_per_second: Some(SLOW_BYTES_PER_SECOND) });
+            }
+            if ui.button("Read at full pace").clicked() {
+                scene.command(Command::ReadSlowly { user: user_id(), bytes_per_second: None });
+            }
+            if ui.button("Second device").on_hover_text("A further connection of the same person").clicked() {
+                let of = user.person();
+                // The first name of this kind that nobody has.
+                let name = (2..100).find_map(|number| {
+                    let name: UserId = format!("{of}-{number}").parse().ok()?;
+                    scene.run.user_by_id(&name).is_none().then_some(name)
+                });
+                match name {
+                    Some(device) => scene.command(Command::AddDevice { device, of: of.clone() }),
+                    None => scene.ask(Action::Tell(format!("{of} has no name left for a further device"))),
+                }
+            }
         });
     }
 
@@ -221,7 +339,10 @@ impl UserPane {
                     ui.label(widgets::small(scene.tokens, "Earlier messages are no longer kept here"));
                 }
                 let mut sender_before: Option<&UserId> = None;
-                for entry in log.entries().skip(hidden) {
+                // From the end: what is hidden is not walked through in every frame.
+                let mut shown: Vec<&Entry> = log.entries().rev().take(self.shown).collect();
+                shown.reverse();
+                for entry in shown {
                     let is_first = sender_before != Some(&entry.sender_id);
                     sender_before = Some(&entry.sender_id);
                     self.message_ui(ui, scene, user, log, entry, is_first);
@@ -240,7 +361,7 @@ impl UserPane {
         is_first: bool,
     ) {
         let tokens = scene.tokens;
-        let is_own = entry.sender_id == user.user_id;
+        let is_own = entry.sender_id == *user.person();
         if is_first {
             ui.add_space(space::XS);
             if !is_own {
@@ -256,21 +377,53 @@ impl UserPane {
         let padding = Vec2::new(11.0, 7.0);
         let width = ui.available_width();
         let color = if entry.is_deleted { tokens.text_weak } else { tokens.text };
-        let wrap_width = width * BUBBLE_WIDTH - 2.0 * padding.x;
-        let galley = ui.painter().layout(text.to_owned(), TextStyle::Body.resolve(ui.style()), color, wrap_width);
-        let quote = entry.reply_to.map(|reply_to| {
+        // Beside the bubble stands the button with what can be done.
+        let wrap_width = (width * BUBBLE_WIDTH).min(width - MORE_WIDTH) - 2.0 * padding.x;
+        let small = TextStyle::Small.resolve(ui.style());
+        // What stands above the text: where it came from, what it answers, what hangs on it.
+        let mut above: Vec<(String, Option<MessageId>)> = Vec::new();
+        if let Some(origin) = entry.forwarded_from {
+            above.push(("Forwarded".to_owned(), Some(origin.message_id)));
+        }
+        if let Some(reply_to) = entry.reply_to {
             let quoted = log.entry(reply_to);
             let quoted = quoted.map_or("an earlier message", |quoted| quoted.text.as_deref().unwrap_or("a message"));
-            let text = format!("Re: {}", format::one_line(quoted, 60));
-            ui.painter().layout(text, TextStyle::Small.resolve(ui.style()), tokens.text_weak, wrap_width)
-        });
-        let quote_size = quote.as_ref().map_or(Vec2::ZERO, |quote| quote.size() + Vec2::new(0.0, 3.0));
-        let size = Vec2::new(galley.size().x.max(quote_size.x), galley.size().y + quote_size.y) + 2.0 * padding;
+            above.push((format!("Re: {}", format::one_line(quoted, 60)), Some(reply_to)));
+        }
+        let media = self.sent_media.get(&entry.message_id).map_or(0, Vec::len).max(entry.media.len());
+        if media > 0 && !entry.is_deleted {
+            let state = entry.media.first().map_or("sent", |media| match media.media_state {
+                MediaState::Verified => "verified",
+                MediaState::Unverified => "unverified",
+                MediaState::Invalid => "invalid",
+            });
+            above.push((format!("[{}, {state}]", format::count(media as u64, "picture", "pictures")), None));
+        }
+        let above: Vec<_> = above
+            .into_iter()
+            .map(|(text, to)| (ui.painter().layout(text, small.clone(), tokens.text_weak, wrap_width), to))
+            .collect();
+        let mut job =
+            egui::text::LayoutJob::simple(text.to_owned(), TextStyle::Body.resolve(ui.style()), color, wrap_width);
+        for section in &mut job.sections {
+            section.format.italics = entry.is_deleted;
+        }
+        let galley = ui.painter().layout_job(job);
+        let above_height: f32 = above.iter().map(|(line, _)| line.size().y + 3.0).sum();
+        let above_width = above.iter().map(|(line, _)| line.size().x).fold(0.0, f32::max);
+        let size = Vec2::new(galley.size().x.max(above_width), galley.size().y + above_height) + 2.0 * padding;
         let (row, _) = ui.allocate_exact_size(Vec2::new(width, size.y), Sense::hover());
         let left = if is_own { row.right() - size.x } else { row.left() };
         let bubble = Rect::from_min_size(egui::pos2(left, row.top()), size);
         let response = ui.interact(bubble, ui.scope_id().with(("bubble", entry.message_id)), Sense::click());
         widgets::name(&response, Role::Button, &format!("{}: {text}", entry.sender_id));
+        if self.wanted == Some(entry.message_id) {
+            self.wanted = None;
+            // What can be seen stays where it is.
+            if !ui.clip_rect().contains_rect(bubble.shrink(2.0)) {
+                ui.scroll_to_rect(bubble, Some(Align::Center));
+            }
+        }
         if ui.is_rect_visible(bubble) {
             let fill = match (is_own, response.hovered()) {
                 (true, _) => tokens.accent_soft,
@@ -283,48 +436,112 @@ impl UserPane {
                 ui.painter().rect_stroke(bubble, RADIUS, stroke, egui::StrokeKind::Inside);
             }
             let mut pos = bubble.min + padding;
-            if let Some(quote) = quote {
-                ui.painter().galley(pos, quote, tokens.text_weak);
-                pos.y += quote_size.y;
+            for (line, _) in &above {
+                ui.painter().galley(pos, line.clone(), tokens.text_weak);
+                pos.y += line.size().y + 3.0;
             }
             ui.painter().galley(pos, galley, color);
         }
         if response.clicked() {
             scene.ask(Action::Select(Some(entry.message_id)));
         }
-        response.on_hover_cursor(egui::CursorIcon::PointingHand).context_menu(|ui| {
-            if ui.button("Reply").clicked() {
-                self.begin_reply(ui, user, entry.message_id);
-                ui.close();
-            }
-            if ui.button("Copy text").clicked() {
-                ui.copy_text(text.to_owned());
-                ui.close();
-            }
-        });
-        if !is_own && !entry.is_deleted {
-            let place = Rect::from_min_size(bubble.right_center() + Vec2::new(4.0, -11.0), Vec2::new(52.0, 22.0));
-            if place.right() <= row.right() {
-                let button = ui.place(place, widgets::quiet_button(tokens, "Reply"));
-                if button.accessible_name(format!("Reply to {text}")).clicked() {
-                    self.begin_reply(ui, user, entry.message_id);
-                }
-            }
+        let response = response.on_hover_cursor(egui::CursorIcon::PointingHand);
+        response.context_menu(|ui| self.menu_ui(ui, scene, user, entry));
+        let x = if is_own { bubble.left() - MORE_WIDTH + 4.0 } else { bubble.right() + 4.0 };
+        let place = Rect::from_min_size(egui::pos2(x, bubble.center().y - 11.0), Vec2::new(MORE_WIDTH - 8.0, 22.0));
+        if !entry.is_deleted && row.x_range().contains(place.center().x) {
+            let more = ui.place(place, widgets::quiet_button(tokens, "…"));
+            let more = more.accessible_name(format!("Actions for {text}"));
+            egui::Popup::menu(&more).show(|ui| self.menu_ui(ui, scene, user, entry));
         }
         let lane = scene.run.lane_of(entry.message_id);
         self.below_ui(ui, scene, user, entry, lane.filter(|_| is_own));
     }
 
+    /// Everything that can be done with a message.
+    fn menu_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User, entry: &Entry) {
+        ui.set_min_width(170.0);
+        let Some(conversation_id) = self.conversation_id else { return };
+        let message_id = entry.message_id;
+        let is_own = entry.sender_id == *user.person();
+        ui.add_enabled_ui(scene.is_ready && user.is_connected(), |ui| {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = 2.0;
+                for (emoji, name) in EMOJI {
+                    let button = ui.add(egui::Button::new(emoji).small());
+                    if button.accessible_name(format!("React {name}")).clicked() {
+                        react(scene, user, conversation_id, message_id, emoji, entry.reactions.get(emoji));
+                        ui.close();
+                    }
+                }
+            });
+            if ui.button("Reply").clicked() {
+                self.begin_reply(ui, user, message_id);
+            }
+            if is_own && ui.button("Edit").clicked() {
+                self.begin_edit(ui, user, entry);
+            }
+            ui.menu_button("Forward to", |ui| {
+                for target in user.client.conversations() {
+                    if ui.button(format::one_line(&target.title(&user.user_id), 40)).clicked() {
+                        let Some(temp_id) = self.next_temp_id(scene, user) else { continue };
+                        let forward = ForwardMessages {
+                            messages: vec![MessageRef { conversation_id, message_id }],
+                            targets: vec![target.conversation_id],
+                            temp_id,
+                        };
+                        request(scene, user, &forward);
+                    }
+                }
+            });
+            ui.separator();
+            for (text, hint, mode) in [
+                ("Delete, leave a tombstone", "Everybody sees that something was there", DeleteMode::Soft),
+                ("Delete for good", "Gone from store, cache and search", DeleteMode::Hard),
+                ("Delete for me", "Hidden from this user alone", DeleteMode::ForMe),
+            ] {
+                if ui.button(text).on_hover_text(hint).clicked() {
+                    request(scene, user, &DeleteMessage { conversation_id, message_id, mode });
+                }
+            }
+        });
+        ui.separator();
+        if ui.button("Copy text").clicked() {
+            ui.copy_text(entry.text.as_deref().unwrap_or_default().to_owned());
+        }
+        if ui.button("Inspect").clicked() {
+            scene.ask(Action::Select(Some(message_id)));
+            scene.ask(Action::Inspect(Place::Message { message_id }));
+        }
+    }
+
     fn begin_reply(&mut self, ui: &Ui, user: &User, message_id: MessageId) {
+        self.editing = None;
         self.reply_to = Some(message_id);
         ui.memory_mut(|memory| memory.request_focus(composer_id(&user.user_id)));
     }
 
-    /// The line under a bubble: how far the message is, and what can be done with it.
+    fn begin_edit(&mut self, ui: &Ui, user: &User, entry: &Entry) {
+        self.reply_to = None;
+        self.editing = Some(entry.message_id);
+        entry.text.as_deref().unwrap_or_default().clone_into(&mut self.draft);
+        ui.memory_mut(|memory| memory.request_focus(composer_id(&user.user_id)));
+    }
+
+    /// A name for a request that nothing in this run has had.
+    fn next_temp_id(&mut self, scene: &Scene<'_>, user: &User) -> Option<TempId> {
+        self.requests += 1;
+        // The run's time goes in, because the pane may have been opened anew.
+        let name = format!("{}-{}-{}", user.user_id, scene.run.latest_us(), self.requests);
+        let start = name.len().saturating_sub(TEMP_ID_MAX_CHARS);
+        name.get(start..)?.parse().ok()
+    }
+
+    /// The line under a bubble: how far the message is, and what became of it.
     fn below_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User, entry: &Entry, own: Option<&Lane>) {
         let tokens = scene.tokens;
-        let is_own = entry.sender_id == user.user_id;
-        if !is_own && !entry.is_edited && entry.media_items == 0 && entry.reactions.is_empty() {
+        let is_own = entry.sender_id == *user.person();
+        if !is_own && entry.edits.is_empty() && entry.forward_count == 0 && entry.reactions.is_empty() {
             return;
         }
         let layout = if is_own { Layout::right_to_left(Align::Center) } else { Layout::left_to_right(Align::Center) };
@@ -333,53 +550,30 @@ impl UserPane {
             ui.spacing_mut().button_padding = Vec2::new(4.0, 1.0);
             ui.spacing_mut().interact_size.y = 18.0;
             if let Some(lane) = own {
-                let progress = lane.progress();
-                let text = match lane.progress_latency_us() {
-                    Some(latency_us) => format!("{} · {}", progress.title(), format::duration(latency_us)),
-                    None => progress.title().to_owned(),
-                };
-                let label = ui.label(RichText::new(&text).text_style(TextStyle::Small).color(tokens.text_weak));
-                if let Some(error) = lane.rejection() {
-                    label.on_hover_text(format!("{}: {}", error.code, error.message));
-                }
-                widgets::dot(ui, tokens.progress(progress));
-                if lane.is_over_budget() {
-                    let (rect, response) = ui.allocate_exact_size(Vec2::new(9.0, 14.0), Sense::hover());
-                    widgets::breach_mark(ui.painter(), rect.center() + Vec2::new(0.0, 3.0), tokens.breach);
-                    widgets::name(&response, Role::Image, "Over budget");
-                    response.on_hover_text("An acknowledgment came later than its budget");
-                }
-                if progress == Progress::Rejected
-                    && let (Some(temp_id), Some(text), Some(conversation_id)) =
-                        (&lane.temp_id, &lane.text, lane.conversation_id)
-                    && let Ok(text) = MessageText::new(text.to_string())
-                {
-                    let retry = ui.add_enabled(scene.is_ready, widgets::quiet_button(tokens, "Retry"));
-                    if retry.on_hover_text("Send it again under the same temp_id").clicked() {
-                        scene.ask(Action::Do(Command::Send {
-                            user: user.user_id.clone(),
-                            conversation_id,
-                            text,
-                            reply_to: lane.reply_to,
-                            temp_id: Some(temp_id.clone()),
-                        }));
+                self.progress_ui(ui, scene, user, lane);
+            }
+            if !entry.edits.is_empty() {
+                ui.label(widgets::small(tokens, "edited")).on_hover_ui(|ui| {
+                    ui.label("Earlier texts, oldest first");
+                    for edit in &entry.edits {
+                        ui.label(widgets::small(tokens, format::one_line(&edit.text, 80)));
                     }
-                }
+                });
             }
-            if entry.is_edited {
-                ui.label(widgets::small(tokens, "edited"));
-            }
-            if entry.media_items > 0 {
-                ui.label(widgets::small(tokens, format::count(entry.media_items as u64, "media item", "media items")));
+            if entry.forward_count > 0 {
+                ui.label(widgets::small(tokens, format!("forwarded {}", entry.forward_count)));
             }
             for (emoji, users) in &entry.reactions {
-                ui.label(widgets::small(tokens, format!("{emoji} {}", users.len())));
-            }
-            // Only what the service has accepted can be answered.
-            let can_reply = !entry.is_deleted
-                && own.is_some_and(|lane| matches!(lane.progress(), Progress::Delivered | Progress::Persisted));
-            if can_reply && ui.add(widgets::quiet_button(tokens, "Reply")).clicked() {
-                self.begin_reply(ui, user, entry.message_id);
+                let is_mine = users.contains(user.person());
+                let text = RichText::new(format!("{emoji} {}", users.len())).text_style(TextStyle::Small);
+                let names: Vec<&str> = users.iter().take(20).map(UserId::as_str).collect();
+                let chip = ui.add(egui::Button::selectable(is_mine, text).small());
+                if chip.on_hover_text(names.join(", ")).clicked()
+                    && scene.is_ready
+                    && let Some(conversation_id) = self.conversation_id
+                {
+                    react(scene, user, conversation_id, entry.message_id, emoji, Some(users));
+                }
             }
         });
         if let Some(error) = own.and_then(Lane::rejection) {
@@ -389,6 +583,50 @@ impl UserPane {
                     egui::Label::new(RichText::new(text).text_style(TextStyle::Small).color(tokens.rejected)).wrap(),
                 );
             });
+        }
+    }
+
+    /// How far an own message is.
+    fn progress_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User, lane: &Lane) {
+        let tokens = scene.tokens;
+        let progress = lane.progress();
+        let text = match lane.progress_latency_us() {
+            Some(latency_us) => format!("{} · {}", progress.title(), format::duration(latency_us)),
+            None => progress.title().to_owned(),
+        };
+        let label = ui.label(RichText::new(&text).text_style(TextStyle::Small).color(tokens.text_weak));
+        if let Some(error) = lane.rejection() {
+            label.on_hover_text(format!("{}: {}", error.code, error.message));
+        }
+        widgets::dot(ui, tokens.progress(progress));
+        if lane.is_over_budget() {
+            let (rect, response) = ui.allocate_exact_size(Vec2::new(9.0, 14.0), Sense::hover());
+            widgets::breach_mark(ui.painter(), rect.center() + Vec2::new(0.0, 3.0), tokens.breach);
+            widgets::name(&response, Role::Image, "Over budget");
+            response.on_hover_text("An acknowledgment came later than its budget");
+        }
+        let Some((temp_id, conversation_id)) = lane.temp_id.as_ref().zip(lane.conversation_id) else { return };
+        if progress != Progress::Rejected {
+            return;
+        }
+        let retry = ui.add_enabled(scene.is_ready, widgets::quiet_button(tokens, "Retry"));
+        if !retry.on_hover_text("Send it again under the same temp_id").clicked() {
+            return;
+        }
+        let text = lane.text.as_ref().and_then(|text| MessageText::new(text.to_string()).ok());
+        let media = self.sent_media.get(&lane.message_id).cloned().unwrap_or_default();
+        match text {
+            Some(text) if media.is_empty() => scene.command(Command::Send {
+                user: user.user_id.clone(),
+                conversation_id,
+                text,
+                reply_to: lane.reply_to,
+                temp_id: Some(temp_id.clone()),
+            }),
+            text => {
+                let (temp_id, reply_to) = (temp_id.clone(), lane.reply_to);
+                request(scene, user, &SendMessage { conversation_id, temp_id, text, media, reply_to });
+            }
         }
     }
 
@@ -405,7 +643,27 @@ impl UserPane {
                 }
             });
         }
-        let is_participant = log.is_none_or(|log| log.has_participant(&user.user_id));
+        if let Some(editing) = self.editing {
+            ui.horizontal(|ui| {
+                let text = log.and_then(|log| log.entry(editing)).and_then(|entry| entry.text.as_deref());
+                let text = format!("Edit “{}”", format::one_line(text.unwrap_or("a message"), 40));
+                ui.label(widgets::small(tokens, text));
+                if ui.add(widgets::quiet_button(tokens, "Cancel edit")).clicked() {
+                    self.editing = None;
+                    self.draft.clear();
+                }
+            });
+        }
+        if !self.attached.is_empty() {
+            ui.horizontal(|ui| {
+                let text = format::count(self.attached.len() as u64, "picture attached", "pictures attached");
+                ui.label(widgets::small(tokens, text));
+                if ui.add(widgets::quiet_button(tokens, "Remove")).clicked() {
+                    self.attached.clear();
+                }
+            });
+        }
+        let is_participant = log.is_none_or(|log| log.has_participant(user.person()));
         let hint = if is_participant {
             format!("Write as {}", user.user_id)
         } else {
@@ -447,7 +705,8 @@ impl UserPane {
                     });
                     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                         let button = widgets::primary_button(tokens, "Send");
-                        let can_send = scene.is_ready && !self.draft.trim().is_empty();
+                        let has_content = !self.draft.trim().is_empty() || !self.attached.is_empty();
+                        let can_send = scene.is_ready && has_content;
                         ui.add_enabled(can_send, button).clicked()
                     })
                     .inner
@@ -463,7 +722,7 @@ impl UserPane {
 
     fn send(&mut self, scene: &mut Scene<'_>, user: &User) {
         let text = self.draft.trim();
-        if text.is_empty() {
+        if text.is_empty() && self.attached.is_empty() {
             return;
         }
         let Some(conversation_id) = self.conversation_id else {
@@ -476,23 +735,131 @@ impl UserPane {
             ));
             return;
         }
-        match MessageText::new(text) {
-            Ok(text) => {
-                scene.ask(Action::Do(Command::Send {
-                    user: user.user_id.clone(),
-                    conversation_id,
-                    text,
-                    reply_to: self.reply_to.take(),
-                    temp_id: None,
-                }));
-                self.draft.clear();
+        let text = match (text.is_empty(), MessageText::new(text)) {
+            (true, _) => None,
+            (false, Ok(text)) => Some(text),
+            (false, Err(error)) => {
+                scene.ask(Action::Tell(format!("The message cannot be sent: {error}")));
+                return;
             }
-            Err(error) => scene.ask(Action::Tell(format!("The message cannot be sent: {error}"))),
+        };
+        match (self.editing.take(), text) {
+            (Some(message_id), Some(text)) => {
+                request(scene, user, &EditMessage { conversation_id, message_id, text });
+            }
+            (_, Some(text)) if self.attached.is_empty() => scene.command(Command::Send {
+                user: user.user_id.clone(),
+                conversation_id,
+                text,
+                reply_to: self.reply_to.take(),
+                temp_id: None,
+            }),
+            (_, text) => {
+                let Some(temp_id) = self.next_temp_id(scene, user) else { return };
+                let media = std::mem::take(&mut self.attached);
+                let message_id = MessageId::derive(user.person(), conversation_id, &temp_id);
+                self.sent_media.insert(message_id, media.clone());
+                let reply_to = self.reply_to.take();
+                request(scene, user, &SendMessage { conversation_id, temp_id, text, media, reply_to });
+            }
+        }
+        self.draft.clear();
+    }
+
+    /// A file of this user was uploaded: it goes with the next message.
+    pub fn attach(&mut self, media_id: MediaId) {
+        if self.attached.len() < MEDIA_MAX_ITEMS {
+            self.attached.push(media_id);
         }
     }
 
     /// What Esc leaves first. Returns whether there was something.
     pub fn cancel_reply(&mut self) -> bool {
+        if self.editing.take().is_some() {
+            self.draft.clear();
+            return true;
+        }
         self.reply_to.take().is_some()
     }
 }
+
+/// Asks for a request of the wire as a user.
+fn request<R: Request>(scene: &mut Scene<'_>, user: &User, request: &R) {
+    // Our own types always serialise: their keys are strings.
+    if let Ok(payload) = serde_json::to_value(request) {
+        scene.command(Command::Request { user: user.user_id.clone(), event: R::EVENT.to_owned(), payload });
+    }
+}
+
+/// Adds a reaction, or takes one's own away.
+fn react(
+    scene: &mut Scene<'_>,
+    user: &User,
+    conversation_id: ConversationId,
+    message_id: MessageId,
+    emoji: &str,
+    users: Option<&Vec<UserId>>,
+) {
+    let Ok(emoji) = Emoji::new(emoji) else { return };
+    if users.is_some_and(|users| users.contains(user.person())) {
+        request(scene, user, &Unreact { conversation_id, message_id, emoji });
+    } else {
+        request(scene, user, &React { conversation_id, message_id, emoji });
+    }
+}
+
+fn conversation_menu_ui(
+    ui: &mut Ui,
+    scene: &mut Scene<'_>,
+    user: &User,
+    conversation: &Conversation,
+    log: &ConversationLog,
+) {
+    let conversation_id = log.conversation_id;
+    if conversation.kind != ConversationKind::Direct {
+        ui.menu_button("Add participant", |ui| {
+            for other in scene.run.users().iter().filter(|other| other.device_of.is_none()).take(PARTICIPANTS_OFFERED) {
+                if !log.has_participant(&other.user_id) && ui.button(other.user_id.as_str()).clicked() {
+                    request(
+                        scene,
+                        user,
+                        &AddParticipant { conversation_id, user_id: other.user_id.clone(), role: None },
+                    );
+                }
+            }
+        });
+        ui.menu_button("Remove participant", |ui| {
+            for other in conversation.participants.iter().take(PARTICIPANTS_OFFERED) {
+                let text = format!("{} ({})", other.user_id, other.role.as_str());
+                if other.user_id != *user.person() && ui.button(text).clicked() {
+                    request(scene, user, &RemoveParticipant { conversation_id, user_id: other.user_id.clone() });
+                }
+            }
+        });
+        if ui.button("Leave conversation").clicked() {
+            request(scene, user, &LeaveConversation { conversation_id });
+        }
+    }
+    if conversation.settings.muted_until.is_some() {
+        if ui.button("Unmute").clicked() {
+            request(scene, user, &UnmuteConversation { conversation_id });
+        }
+    } else {
+        if ui.button("Mute for an hour").clicked() {
+            request(scene, user, &MuteConversation { conversation_id, duration_secs: Some(3_600) });
+        }
+        if ui.button("Mute for good").clicked() {
+            request(scene, user, &MuteConversation { conversation_id, duration_secs: None });
+        }
+    }
+    if conversation.settings.archived {
+        if ui.button("Take out of the archive").clicked() {
+            request(scene, user, &UnarchiveConversation { conversation_id });
+        }
+    } else if ui.button("Archive").clicked() {
+        request(scene, user, &ArchiveConversation { conversation_id });
+    }
+}
+
+/// Most users offered by name in a menu.
+const PARTICIPANTS_OFFERED: usize = 50;

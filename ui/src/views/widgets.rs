@@ -10,11 +10,6 @@ pub(super) fn primary_button(tokens: &Tokens, text: &str) -> Button<'static> {
     Button::new(RichText::new(text).color(tokens.on_accent)).fill(tokens.accent).stroke(egui::Stroke::NONE)
 }
 
-/// Adds a [`primary_button`].
-pub(crate) fn primary_button_ui(ui: &mut Ui, tokens: &Tokens, text: &str) -> Response {
-    ui.add(primary_button(tokens, text))
-}
-
 /// A button that looks like text until the pointer comes.
 pub(super) fn quiet_button(tokens: &Tokens, text: &str) -> Button<'static> {
     Button::new(RichText::new(text).color(tokens.text_weak).text_style(TextStyle::Small))
