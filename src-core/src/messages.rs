@@ -176,7 +176,19 @@ impl Messages {
     }
 
     fn refuse(&self, send: &InboundSend, error: WireError) -> Admission {
-        self.acknowledgments.refuse(&send.tracked, &send.connection, &error);
+        let InboundSend { tracked, connection, .. } = send;
+        // Nothing was decided about the message, only this attempt came to nothing. Another one, of another connection
+        // or before this, may have been quicker, and a message has one outcome.
+        if error.retryable {
+            if let Some(known) = self.tail.known(tracked.message_id) {
+                let sent = self.acknowledgments.already(tracked, connection, known, &self.tail);
+                return Admission::Decided(Ok(sent));
+            }
+            if let Some(outcome) = self.acknowledgments.join(tracked.message_id, connection) {
+                return Admission::Joined(outcome);
+            }
+        }
+        self.acknowledgments.refuse(tracked, connection, &error);
         Admission::Decided(Err(error))
     }
 

@@ -79,6 +79,13 @@ impl Entry {
         Self { tracked, phase, may_be_there: false, connections: Vec::new(), joined: Vec::new() }
     }
 
+    /// The outcome of the attempt that is on its way.
+    fn join(&mut self) -> oneshot::Receiver<SendOutcome> {
+        let (tell, outcome) = oneshot::channel();
+        self.joined.push(tell);
+        outcome
+    }
+
     /// Whatever comes next is told to this connection too.
     fn attach(&mut self, connection: &Arc<Connection>) {
         if self.connections.iter().any(|known| known.id() == connection.id()) {
@@ -177,17 +184,22 @@ impl Acknowledgments {
                 entry.phase = Phase::Publishing;
                 begun
             }
-            Phase::Publishing => {
-                let (tell, outcome) = oneshot::channel();
-                entry.joined.push(tell);
-                Begun::Joined(outcome)
-            }
+            Phase::Publishing => Begun::Joined(entry.join()),
             // Those who sent it before were told then.
             Phase::Delivered(known) => {
                 self.tell_delivered(&entry.tracked, [connection.as_ref()], known);
                 Begun::Delivered(entry.tracked.sent(known))
             }
         }
+    }
+
+    /// Joins an attempt at the same message that is being published, if there is one: its outcome comes here and is told
+    /// to this connection too.
+    pub fn join(&self, message_id: MessageId, connection: &Arc<Connection>) -> Option<oneshot::Receiver<SendOutcome>> {
+        let mut entries = self.entries.lock();
+        let entry = entries.get_mut(&message_id).filter(|entry| entry.phase == Phase::Publishing)?;
+        entry.attach(connection);
+        Some(entry.join())
     }
 
     /// The log has the message. Called by whoever hears of it first: the publisher or the reader of the log.
@@ -386,6 +398,23 @@ mod tests {
         acknowledgments.persisted(tracked().message_id, Some(KNOWN));
         for connection in [first, second] {
             assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_came_to_nothing_joins_one_that_is_published_and_no_other() {
+        let acknowledgments = acknowledgments();
+        let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
+        let id = tracked().message_id;
+        assert!(acknowledgments.join(id, &second).is_none(), "nobody sends it");
+        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
+        let outcome = acknowledgments.join(id, &second).expect("it is being published");
+        acknowledgments.rejected(id, &WireError::new(ErrorCode::OutcomeUnknown, "not in time"), true);
+        assert_eq!(outcome.await.unwrap().unwrap_err().code, ErrorCode::OutcomeUnknown);
+        assert!(acknowledgments.join(id, &second).is_none(), "nobody publishes it any more");
+        acknowledgments.delivered(id, KNOWN);
+        for connection in [first, second] {
+            assert_eq!(states(&connection), [AckState::Rejected, AckState::Delivered]);
         }
     }
 

@@ -166,12 +166,18 @@ pub const POISON: &str = "this cannot be stored";
 pub struct FaultyMessages {
     messages: Arc<dyn MessageRepository>,
     is_off: AtomicBool,
+    reads: ReadGate,
 }
 
 impl FaultyMessages {
     /// Around a real one, switched on.
     pub fn new(messages: Arc<dyn MessageRepository>) -> Arc<Self> {
-        Arc::new(Self { messages, is_off: AtomicBool::new(false) })
+        Arc::new(Self { messages, is_off: AtomicBool::new(false), reads: ReadGate::default() })
+    }
+
+    /// Where every `find` passes.
+    pub fn reads(&self) -> &ReadGate {
+        &self.reads
     }
 
     /// Writes fail from now on, as if the persistence consumer could not reach its store; reads go on.
@@ -205,7 +211,9 @@ impl MessageRepository for FaultyMessages {
     }
 
     async fn find(&self, message_id: MessageId) -> Result<Option<Found>, StoreError> {
-        self.messages.find(message_id).await
+        let found = self.messages.find(message_id).await;
+        self.reads.pass().await;
+        found
     }
 
     async fn find_many(&self, message_ids: &[MessageId]) -> Result<HashMap<MessageId, Found>, StoreError> {
@@ -235,7 +243,7 @@ fn check_on(is_off: &AtomicBool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether readers of a [`FaultyConversations`] pass.
+/// Whether readers pass a [`ReadGate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
@@ -245,52 +253,38 @@ enum Gate {
     Held(u64),
 }
 
-/// A store of conversations whose writes can be switched off, and whose readers can be held between reading and
-/// answering, so that what they have read becomes old.
-pub struct FaultyConversations {
-    conversations: Arc<dyn ConversationRepository>,
-    is_off: AtomicBool,
+/// Holds one reader between reading and answering, so that what it has read becomes old.
+pub struct ReadGate {
     gate: watch::Sender<Gate>,
     held: AtomicU64,
 }
 
-impl FaultyConversations {
-    /// Around a real one, switched on and open.
-    pub fn new(conversations: Arc<dyn ConversationRepository>) -> Arc<Self> {
-        let (gate, _) = watch::channel(Gate::Open);
-        Arc::new(Self { conversations, is_off: AtomicBool::new(false), gate, held: AtomicU64::new(0) })
+impl Default for ReadGate {
+    fn default() -> Self {
+        Self { gate: watch::Sender::new(Gate::Open), held: AtomicU64::new(0) }
     }
+}
 
-    /// Writes fail from now on; reads go on.
-    pub fn switch_off(&self) {
-        self.is_off.store(true, Ordering::Relaxed);
-    }
-
-    /// Writes work again.
-    pub fn switch_on(&self) {
-        self.is_off.store(false, Ordering::Relaxed);
-    }
-
-    /// The next `find` reads, and then waits with what it has read until [`Self::release_reads`]. Those after it
-    /// pass.
-    pub fn hold_reads(&self) {
+impl ReadGate {
+    /// The next reader reads, and then waits with what it has read until [`Self::release`]. Those after it pass.
+    pub fn hold(&self) {
         self.gate.send_replace(Gate::Closing);
     }
 
-    /// A `find` that is held goes on, and no further one is held.
-    pub fn release_reads(&self) {
+    /// A reader that is held goes on, and no further one is held.
+    pub fn release(&self) {
         self.gate.send_replace(Gate::Open);
     }
 
-    /// Waits until a `find` is being held. False: none came within the test's patience.
-    pub async fn reader_is_held(&self) -> bool {
+    /// Waits until a reader is being held. False: none came within the test's patience.
+    pub async fn is_held(&self) -> bool {
         let mut gate = self.gate.subscribe();
         let held = gate.wait_for(|gate| matches!(gate, Gate::Held(_)));
         matches!(tokio::time::timeout(PATIENCE, held).await, Ok(Ok(_)))
     }
 
     /// Waits here if it is the reader that is to be held.
-    async fn pass_gate(&self) {
+    async fn pass(&self) {
         let mut mine = None;
         self.gate.send_if_modified(|gate| {
             let is_held = *gate == Gate::Closing;
@@ -304,6 +298,36 @@ impl FaultyConversations {
             // The sender lives as long as this, so there is nothing else to come of it.
             let (Ok(_) | Err(_)) = self.gate.subscribe().wait_for(|gate| *gate != mine).await;
         }
+    }
+}
+
+/// A store of conversations whose writes can be switched off, and whose readers can be held between reading and
+/// answering, so that what they have read becomes old.
+pub struct FaultyConversations {
+    conversations: Arc<dyn ConversationRepository>,
+    is_off: AtomicBool,
+    reads: ReadGate,
+}
+
+impl FaultyConversations {
+    /// Around a real one, switched on and open.
+    pub fn new(conversations: Arc<dyn ConversationRepository>) -> Arc<Self> {
+        Arc::new(Self { conversations, is_off: AtomicBool::new(false), reads: ReadGate::default() })
+    }
+
+    /// Writes fail from now on; reads go on.
+    pub fn switch_off(&self) {
+        self.is_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes work again.
+    pub fn switch_on(&self) {
+        self.is_off.store(false, Ordering::Relaxed);
+    }
+
+    /// Where every `find` passes.
+    pub fn reads(&self) -> &ReadGate {
+        &self.reads
     }
 
     fn check_on(&self) -> Result<(), StoreError> {
@@ -343,7 +367,7 @@ impl ConversationRepository for FaultyConversations {
 
     async fn find(&self, conversation_id: ConversationId) -> Result<Option<StoredConversation>, StoreError> {
         let found = self.conversations.find(conversation_id).await;
-        self.pass_gate().await;
+        self.reads.pass().await;
         found
     }
 
@@ -429,16 +453,16 @@ mod tests {
             participants: Vec::new(),
         };
         for _ in 0..2 {
-            conversations.hold_reads();
+            conversations.reads().hold();
             let reader = Arc::clone(&conversations);
             let reader = tokio::spawn(async move { reader.find(conversation_id).await });
-            assert!(conversations.reader_is_held().await);
+            assert!(conversations.reads().is_held().await);
             let before = conversations.find(conversation_id).await.unwrap();
             let version = before.as_ref().map_or(1, |before| before.version + 1);
             let changed = conversations.catch_up(&StoredConversation { version, ..stored.clone() }).await;
             assert_eq!(changed, Ok(true));
             assert!(!reader.is_finished());
-            conversations.release_reads();
+            conversations.reads().release();
             assert_eq!(reader.await.unwrap(), Ok(before));
         }
         conversations.switch_off();

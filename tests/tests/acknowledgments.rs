@@ -113,6 +113,23 @@ async fn a_lost_record_ends_in_outcome_unknown_and_sending_again_makes_one_messa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_the_store_does_not_answer_has_the_outcome_of_a_quicker_one() {
+    let scene = Scene::open(hasty()).await;
+    let other = scene.node.connect("ana").await;
+    let sent = message(scene.group, "m", "hello");
+    scene.messages.reads().hold();
+    scene.ana.send(sent.clone()).await.unwrap();
+    assert!(scene.messages.reads().is_held().await);
+    let message_id = deliver(&other, sent.clone()).await;
+    // It is held until its time is up; the message is delivered all the same.
+    let told = acks(&scene.ana, &sent, 2).await;
+    assert_eq!(told[..2], [(AckState::Pending, None), (AckState::Delivered, None)]);
+    scene.messages.reads().release();
+    see(&scene.ben, message_id).await;
+    scene.is_exactly(&["hello"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_stands_in_the_log_twice_is_stored_once_and_seen_once() {
     let scene = Scene::open(patient_limits()).await;
     let sent = message(scene.group, "m", "hello");

@@ -172,15 +172,15 @@ fn texts(messages: &[Message]) -> Vec<Option<&str>> {
 async fn a_late_reader_does_not_bring_ben_back(scene: &Scene, ben: Arc<SimulatedUser>) {
     scene.cache.invalidate(scene.group).await.unwrap();
     let late_fills = scene.cache.stats().late_fills;
-    scene.conversations.hold_reads();
+    scene.conversations.reads().hold();
     let overlapping = message(scene.group, "overlapping", "overlapping");
     let reader = tokio::spawn({
         let ben = Arc::clone(&ben);
         async move { ben.request(&overlapping).await.unwrap().map(drop) }
     });
-    assert!(scene.conversations.reader_is_held().await);
+    assert!(scene.conversations.reads().is_held().await);
     scene.remove_ben().await.unwrap();
-    scene.conversations.release_reads();
+    scene.conversations.reads().release();
     // It was decided on what was so when it began: either answer is right.
     let (Ok(()) | Err(_)) = reader.await.unwrap();
 
