@@ -245,7 +245,7 @@ impl ConversationLog {
         }
     }
 
-    pub(super) fn take_message(&mut self, message: &Message, at_us: u64) {
+    pub(super) fn take_message(&mut self, message: &Message, text: Option<Arc<str>>, at_us: u64) {
         self.last_us = self.last_us.max(at_us);
         self.highest_seq = self.highest_seq.max(message.seq);
         if let Some(old) = self.places.get(&message.message_id) {
@@ -255,7 +255,7 @@ impl ConversationLog {
         let entry = Entry {
             message_id: message.message_id,
             sender_id: message.sender_id.clone(),
-            text: message.text.as_deref().map(Arc::from),
+            text,
             reply_to: message.reply_to,
             created_at: Some(message.created_at),
             edits: message.edits.clone(),

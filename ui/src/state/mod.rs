@@ -318,6 +318,7 @@ impl Run {
                 let message = answer.message;
                 self.observe_business_time(message.created_at, at_us);
                 let sender = self.number_of(&message.sender_id);
+                let mut text = None;
                 self.change_lane(message.message_id, at_us, |lane| {
                     lane.sender = lane.sender.or(sender);
                     lane.conversation_id.get_or_insert(message.conversation_id);
@@ -329,14 +330,18 @@ impl Run {
                     if sender != Some(number) {
                         lane.received(number, at_us);
                     }
+                    // A thousand recipients of one text keep it once.
+                    text = lane.text.clone().filter(|text| message.text.as_deref() == Some(&**text));
                 });
                 if let Some(log) = self.log_mut(number, message.conversation_id) {
-                    log.take_message(&message, at_us);
+                    let text = text.or_else(|| message.text.as_deref().map(Arc::from));
+                    log.take_message(&message, text, at_us);
                 }
             }
             ServerEvent::Edited(answer) => {
                 if let Some(log) = self.log_mut(number, answer.message.conversation_id) {
-                    log.take_message(&answer.message, at_us);
+                    let text = answer.message.text.as_deref().map(Arc::from);
+                    log.take_message(&answer.message, text, at_us);
                 }
             }
             ServerEvent::Deleted(deleted) => {
