@@ -12,6 +12,7 @@ mod menu;
 mod signals;
 mod window;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use ackscope_harness::environment::{
     BackendChoice, Settings, SettingsError, TokenKeyError, load_or_create_token_key, token_key_path,
 };
 use ackscope_harness::host::HostOptions;
+use ackscope_harness::recording::{RecordOptions, place};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -149,8 +151,20 @@ fn host_options(args: Args) -> Result<HostOptions, ShellError> {
         play_tour: !args.no_tour && settings.data.is_none(),
         // The machine's own, so that clients outside can join with `ackscope token`.
         token_key: Some(load_or_create_token_key(&token_key_path(variable)?)?),
+        record: record(variable),
         ..default
     })
+}
+
+/// What is done in the app is recorded as what `ackscope serve` does is, so that it can be looked at again.
+fn record(variable: impl Fn(&str) -> Option<OsString>) -> Option<RecordOptions> {
+    match place::options(variable) {
+        Ok(options) => options.map(|options| RecordOptions { title: Some("By hand".to_owned()), ..options }),
+        Err(no_place) => {
+            tracing::warn!("{no_place}");
+            None
+        }
+    }
 }
 
 /// Tauri panics without a display; this says it in a sentence.

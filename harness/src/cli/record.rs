@@ -36,11 +36,10 @@ pub(crate) fn by_flags(args: &RecordArgs, index: usize) -> Option<RecordOptions>
     if args.no_record {
         return None;
     }
-    let folder = place::folder(|name| std::env::var_os(name))?;
-    match place::new_file(&folder) {
-        Ok(file) => Some(RecordOptions { bytes_max: Some(place::BYTES_MAX), ..RecordOptions::to(file) }),
-        Err(reason) => {
-            out::note(&format!("the run is not recorded: {}: {reason}", folder.display()));
+    match place::options(|name| std::env::var_os(name)) {
+        Ok(options) => options,
+        Err(no_place) => {
+            out::note(&no_place.to_string());
             None
         }
     }

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use ackscope_core::clock::Clock;
 
+use super::RecordOptions;
 use super::format::EXTENSION;
 use crate::environment::state::state_folder;
 
@@ -43,6 +44,23 @@ pub fn new_file(folder: &Path) -> io::Result<PathBuf> {
     // `2026-01-31T12-00-00.000Z-12345.ackrec`: in order of time, and no two processes take the same.
     let now = Clock::default().now().to_string().replace(':', "-");
     Ok(folder.join(format!("{now}-{}.{EXTENSION}", std::process::id())))
+}
+
+/// A file could not be made there.
+#[derive(Debug, thiserror::Error)]
+#[error("the run is not recorded: {}: {error}", folder.display())]
+pub struct NoPlace {
+    folder: PathBuf,
+    error: io::Error,
+}
+
+/// How a run is recorded that names no file: to a new file in the folder, up to [`BYTES_MAX`]. `None` without a folder.
+pub fn options(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<RecordOptions>, NoPlace> {
+    let Some(folder) = folder(variable) else { return Ok(None) };
+    match new_file(&folder) {
+        Ok(file) => Ok(Some(RecordOptions { bytes_max: Some(BYTES_MAX), ..RecordOptions::to(file) })),
+        Err(error) => Err(NoPlace { folder, error }),
+    }
 }
 
 /// The newest recording there.

@@ -52,6 +52,11 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 /// How much later than the client itself the log gives up on a confirmation.
 const CONFIRMATION_GRACE: Duration = Duration::from_secs(1);
+/// How many times [`KafkaOptions::request_timeout`] the partitions of new topics may take to get their leaders: brokers
+/// under load take longer for that than for an answer.
+const LEADERS_PATIENCE: u32 = 4;
+/// Between two questions for them.
+const LEADERS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Settings of a [`KafkaLog`].
 #[derive(Clone)]
@@ -404,14 +409,27 @@ impl KafkaLog {
         if !missing.is_empty() {
             admin.make(&missing, names, options).await?;
             look(true).await?;
-            // Brokers tell of a leader before it is one. Only a leader knows the ends; a producer that begins earlier
-            // is refused, and may lose what it sends first (see `Deliveries`).
-            let led = readers.earliest(missing.clone()).await;
-            led.map_err(|error| KafkaStartError::Unreachable(error.to_string()))?;
+            self.until_led(readers, &missing).await?;
         }
         let there: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| !missing.contains(topic)).collect();
         if !there.is_empty() {
             admin.check_sizes(&there, names, options).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every partition of topics that were made has its leader. Brokers tell of a leader before it is one,
+    /// and only one that is knows where a partition begins. A producer that begins earlier is refused, and may lose what
+    /// it sends first (see `Deliveries`).
+    async fn until_led(&self, readers: &Arc<Readers>, made: &[Topic]) -> Result<(), KafkaStartError> {
+        let deadline = Instant::now() + LEADERS_PATIENCE * self.inner.options.request_timeout;
+        while let Err(error) = readers.earliest(made.to_vec()).await {
+            tracing::info!(%error, "topics that were made have no leaders yet");
+            if Instant::now() >= deadline {
+                let topic = made.first().copied().unwrap_or(Topic::MessageSent);
+                return Err(KafkaStartError::TopicNotReady { topic: self.inner.names.topic(topic) });
+            }
+            tokio::time::sleep(LEADERS_PAUSE).await;
         }
         Ok(())
     }
