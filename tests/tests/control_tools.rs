@@ -702,10 +702,14 @@ struct Made {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anything_done_by_hand_passes_as_a_scenario() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    for round in 0..seed.map_or(3, |_| 1) {
-        let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-        println!("round {round}, SEED={seed}");
+    // `SEED=7` plays that one and `SEED=random` any. Without it the same are played every time, among them one that was
+    // wrong once.
+    let seeds = match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().unwrap_or_else(|_| fastrand::u64(..1_000_000))],
+        Err(_) => vec![561_791, 71_291, 482_852],
+    };
+    for seed in seeds {
+        println!("SEED={seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         let folder = tempfile::tempdir().unwrap();
         let host = host(folder.path()).await;

@@ -88,6 +88,7 @@ pub fn limits() -> Limits {
         in_flight_max: 1_024,
         send_deadline: Duration::from_secs(10),
         request_deadline: Duration::from_secs(10),
+        forward_deadline: Duration::from_secs(10),
         ..Limits::default()
     }
 }

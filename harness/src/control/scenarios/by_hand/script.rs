@@ -46,6 +46,9 @@ pub(super) enum Line {
 /// An expectation that is written where it came true.
 struct Later {
     at_us: u64,
+    /// Who was told, and of which message.
+    user: UserId,
+    message: String,
     step: String,
 }
 
@@ -145,6 +148,21 @@ impl<'a> Script<'a> {
         let due = self.later.partition_point(|later| later.at_us < until_us);
         let due: Vec<_> = self.later.drain(..due).collect();
         self.lines.extend(due.into_iter().map(|later| Line::Step(later.step)));
+    }
+
+    /// A user's connection goes. What was told over it and is expected only later, because it was on its way when the
+    /// fault began, is not told again; that the message was delivered is.
+    fn let_go(&mut self, user: &UserId) {
+        let now_us = self.now_us;
+        let (gone, later) =
+            std::mem::take(&mut self.later).into_iter().partition(|later| later.user == *user && later.at_us < now_us);
+        self.later = later;
+        let gone: Vec<Later> = gone;
+        for later in gone {
+            let mut step = Flow::new();
+            step.word("message", &later.message).word("state", AckState::Delivered.as_str());
+            self.step(step.step("expect_ack"));
+        }
     }
 
     // ---- names ------------------------------------------------------------------------------------------
@@ -271,7 +289,10 @@ impl<'a> Script<'a> {
                 self.step(step.step("connect"));
             }
             (Command::ReadSlowly { user, bytes_per_second }, Ok(_)) => self.read_slowly(user, *bytes_per_second),
-            (Command::DropConnection { user }, Ok(_)) => self.step(format!("drop: {}", quoted(user.as_str()))),
+            (Command::DropConnection { user }, Ok(_)) => {
+                self.let_go(user);
+                self.step(format!("drop: {}", quoted(user.as_str())));
+            }
             (Command::Reconnect { user }, Ok(_)) => self.step(format!("reconnect: {}", quoted(user.as_str()))),
             (Command::AdvanceClock { by_ms }, Ok(_)) => self.step(format!("advance: {}", period(*by_ms))),
             (Command::SetFault { on, fault }, Ok(_)) => {
@@ -392,7 +413,7 @@ impl<'a> Script<'a> {
                 Outcome::Delivered { .. } => self.step(format!("retry: {{message: {}}}", quoted(&name))),
             }
             self.sends.insert(key, (sent, true));
-            self.expect(&name, &outcome, at_us);
+            self.expect(user, &name, &outcome, at_us);
             return Ok(());
         }
         let refused = match &outcome {
@@ -430,12 +451,12 @@ impl<'a> Script<'a> {
         };
         step.code("refused", refused);
         self.step(step.step("send"));
-        self.expect(&name, &outcome, at_us);
+        self.expect(user, &name, &outcome, at_us);
         Ok(())
     }
 
     /// The acknowledgment as it was, where it came.
-    fn expect(&mut self, name: &str, outcome: &Outcome, sent_us: u64) {
+    fn expect(&mut self, user: &UserId, name: &str, outcome: &Outcome, sent_us: u64) {
         let mut step = Flow::new();
         step.word("message", name);
         match outcome {
@@ -446,7 +467,8 @@ impl<'a> Script<'a> {
                     let within = took * 2 + Duration::from_secs(10);
                     step.raw("within", &format!("{}s", within.as_secs()));
                 }
-                self.later.push(Later { at_us: *at_us, step: step.step("expect_ack") });
+                let (user, message) = (user.clone(), name.to_owned());
+                self.later.push(Later { at_us: *at_us, user, message, step: step.step("expect_ack") });
             }
             Outcome::Delivered { persisted_us: None } => {
                 step.word("state", AckState::Delivered.as_str());
