@@ -41,18 +41,13 @@ impl Sampler {
             let mut sample = Sample::default();
             let mut pace = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = stopped.cancelled() => return,
-                    _ = pace.tick() => {}
+            let sampling = async {
+                loop {
+                    pace.tick().await;
+                    sample.take(&recorder, log.as_ref(), &figures).await;
                 }
-                tokio::select! {
-                    biased;
-                    () = stopped.cancelled() => return,
-                    () = sample.take(&recorder, log.as_ref(), &figures) => {}
-                }
-            }
+            };
+            stopped.run_until_cancelled(sampling).await;
         });
         Self { stop, task: Some(task) }
     }

@@ -198,6 +198,23 @@ pub enum Command {
     ShowLive,
 }
 
+impl Command {
+    /// Whether it is about scenario files, or about which run is shown: it does nothing in the run itself.
+    pub fn is_about_scenarios(&self) -> bool {
+        matches!(
+            self,
+            Self::ListScenarios
+                | Self::OpenScenario { .. }
+                | Self::CheckScenario { .. }
+                | Self::SaveScenario { .. }
+                | Self::ScenarioByHand { .. }
+                | Self::RunScenario { .. }
+                | Self::Scenario { .. }
+                | Self::ShowLive
+        )
+    }
+}
+
 /// How a scenario goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

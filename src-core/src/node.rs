@@ -33,7 +33,7 @@ use crate::consumers::search_indexing::{self, SearchIndexing};
 use crate::conversations::Conversations;
 use crate::limits::Limits;
 use crate::log::embedded::{EmbeddedLog, LogOptions};
-use crate::log::{EventLog, LogError, Position, Topic, TopicPartition};
+use crate::log::{EventLog, LogError, Position, Topic, TopicPartition, behind};
 use crate::media::{Media, MediaOptions};
 use crate::messages::Messages;
 use crate::messaging::Acknowledgments;
@@ -177,9 +177,7 @@ impl Figures {
         for (group, topic) in groups(&self.clients) {
             let committed = log.committed(group, topic).await?;
             for end in ends.iter().filter(|end| end.topic == topic) {
-                let done = committed.iter().find(|position| position.partition == end.partition);
-                let records = end.offset.saturating_sub(done.map_or(0, |position| position.offset));
-                lags.push(PartitionLag { group, at: end.topic_partition(), records });
+                lags.push(PartitionLag { group, at: end.topic_partition(), records: behind(end, &committed) });
             }
         }
         Ok((lags, ends))
@@ -484,11 +482,7 @@ impl Node {
             for (group, topic) in groups(&self.clients) {
                 let ends = self.log.end(topic).await?;
                 let committed = self.log.committed(group, topic).await?;
-                let behind = |end: &crate::log::Position| {
-                    let done = committed.iter().find(|position| position.partition == end.partition);
-                    end.offset.saturating_sub(done.map_or(0, |position| position.offset))
-                };
-                lags.push((group.to_owned(), topic, ends.iter().map(behind).sum()));
+                lags.push((group.to_owned(), topic, ends.iter().map(|end| behind(end, &committed)).sum()));
             }
             Ok(lags)
         })

@@ -307,7 +307,7 @@ impl App {
         match command {
             // These panes say it where it belongs.
             Command::Inspect { place } => self.inspector.failed(place, reason.to_owned()),
-            command if is_of_scenarios(command) => self.scenarios.failed(command, sentence),
+            command if command.is_about_scenarios() => self.scenarios.failed(command, sentence),
             Command::Send { user, conversation_id, text, temp_id: None, .. } => {
                 self.chats.user(user).restore(*conversation_id, text);
                 self.toasts.push(sentence, now_secs);
@@ -317,7 +317,7 @@ impl App {
     }
 
     fn done(&mut self, command: Command, answer: CommandAnswer, now_secs: f64) {
-        if is_of_scenarios(&command) {
+        if command.is_about_scenarios() {
             self.scenarios.done(&command, answer);
             return;
         }
@@ -681,20 +681,6 @@ fn views_closed_ui(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         },
     );
-}
-
-fn is_of_scenarios(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::ListScenarios
-            | Command::OpenScenario { .. }
-            | Command::CheckScenario { .. }
-            | Command::SaveScenario { .. }
-            | Command::ScenarioByHand { .. }
-            | Command::RunScenario { .. }
-            | Command::Scenario { .. }
-            | Command::ShowLive
-    )
 }
 
 fn command_title(command: &Command) -> String {

@@ -14,7 +14,7 @@ use super::group::Work;
 use super::message_persistence;
 use crate::clients::{ClientError, MediaClient};
 use crate::clock::Clock;
-use crate::log::{EventLog, LogError, Position, Record, Topic};
+use crate::log::{EventLog, LogError, Position, Record, Topic, behind};
 use crate::producers::{Backoff, publish_all};
 use crate::record::{self, MessageSent};
 use crate::repositories::MessageRepository;
@@ -165,10 +165,7 @@ impl MediaVerification {
             None => ends.insert(self.log.end(Topic::MessageSent).await?),
         };
         let committed = self.log.committed(message_persistence::GROUP, Topic::MessageSent).await?;
-        let is_done = |end: &Position| {
-            end.offset == 0 || committed.iter().any(|done| done.partition == end.partition && done.offset >= end.offset)
-        };
-        Ok(ends.iter().all(is_done))
+        Ok(ends.iter().all(|end| behind(end, &committed) == 0))
     }
 
     /// Asks until the media service answers; `None` when the node ends first, the reason when it refuses.

@@ -174,6 +174,12 @@ pub enum LogError {
     NoSuchPartition(TopicPartition),
 }
 
+/// How many records of a partition a group has before it up to there, of one topic's committed offsets.
+pub fn behind(end: &Position, committed: &[Position]) -> u64 {
+    let done = committed.iter().find(|position| position.partition == end.partition);
+    end.offset.saturating_sub(done.map_or(0, |position| position.offset))
+}
+
 /// The outcome of a publish, when it is known.
 pub type Publishing = BoxFuture<'static, Result<Position, PublishError>>;
 

@@ -47,15 +47,8 @@ impl ByHand {
     /// Notes a command that begins, if it does something; gives its number.
     pub(in crate::control) fn begins(&self, at_us: u64, command: &Command) -> Option<usize> {
         let command = match command {
-            Command::Inspect { .. }
-            | Command::ListScenarios
-            | Command::OpenScenario { .. }
-            | Command::CheckScenario { .. }
-            | Command::SaveScenario { .. }
-            | Command::ScenarioByHand { .. }
-            | Command::RunScenario { .. }
-            | Command::Scenario { .. }
-            | Command::ShowLive => return None,
+            Command::Inspect { .. } => return None,
+            command if command.is_about_scenarios() => return None,
             // A scenario has a file of its own.
             Command::Upload { user, file_name, content_type, .. } => Command::Upload {
                 user: user.clone(),

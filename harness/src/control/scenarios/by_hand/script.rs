@@ -154,10 +154,7 @@ impl<'a> Script<'a> {
     /// fault began, is not told again; that the message was delivered is.
     fn let_go(&mut self, user: &UserId) {
         let now_us = self.now_us;
-        let (gone, later) =
-            std::mem::take(&mut self.later).into_iter().partition(|later| later.user == *user && later.at_us < now_us);
-        self.later = later;
-        let gone: Vec<Later> = gone;
+        let gone: Vec<Later> = self.later.extract_if(.., |later| later.user == *user && later.at_us < now_us).collect();
         for later in gone {
             let mut step = Flow::new();
             step.word("message", &later.message).word("state", AckState::Delivered.as_str());
