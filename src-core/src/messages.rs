@@ -16,7 +16,7 @@ use crate::conversations::Conversations;
 use crate::limits::Limits;
 use crate::log::{EventLog, PublishError, Publishing};
 use crate::media::Media;
-use crate::messaging::{Acknowledgments, Begun, SendOutcome, Tracked};
+use crate::messaging::{Acknowledgments, Begun, Check, SendOutcome, Tracked};
 use crate::planted::{self, Bug};
 use crate::probe::Probe;
 use crate::record::{self, MessageSent};
@@ -84,6 +84,7 @@ impl Messages {
     /// Checks a message and hands it to the log. Called in the order messages were read from a connection, so
     /// that they stand in the log in this order.
     pub async fn admit(&self, send: &InboundSend) -> Admission {
+        let check = self.acknowledgments.check(&send.tracked, &send.connection);
         let checked = match tokio::time::timeout(self.time_left(send), self.check(send)).await {
             Ok(checked) => checked,
             Err(_) => Err(refusal::store_too_slow()),
@@ -93,12 +94,11 @@ impl Messages {
                 (message, conversation_version, is_known_new)
             }
             Ok(Checked::Already(known)) => {
-                let sent = self.acknowledgments.already(&send.tracked, &send.connection, known, &self.tail);
-                return Admission::Decided(Ok(sent));
+                return Admission::Decided(Ok(check.already(known, &self.tail)));
             }
-            Err(error) => return self.refuse(send, error),
+            Err(error) => return self.refuse(send, check, error),
         };
-        let is_again = match self.acknowledgments.begin(send.tracked.clone(), &send.connection) {
+        let is_again = match check.begin() {
             Begun::First => false,
             Begun::Again => true,
             Begun::Joined(outcome) => return Admission::Joined(outcome),
@@ -175,21 +175,17 @@ impl Messages {
         }
     }
 
-    fn refuse(&self, send: &InboundSend, error: WireError) -> Admission {
-        let InboundSend { tracked, connection, .. } = send;
-        // Nothing was decided about the message, only this attempt came to nothing. Another one, of another connection
-        // or before this, may have been quicker, and a message has one outcome.
-        if error.retryable {
-            if let Some(known) = self.tail.known(tracked.message_id) {
-                let sent = self.acknowledgments.already(tracked, connection, known, &self.tail);
-                return Admission::Decided(Ok(sent));
-            }
-            if let Some(outcome) = self.acknowledgments.join(tracked.message_id, connection) {
-                return Admission::Joined(outcome);
-            }
+    fn refuse(&self, send: &InboundSend, check: Check<'_>, error: WireError) -> Admission {
+        // In the log by another attempt, of which this node need not have heard otherwise.
+        if error.retryable
+            && let Some(known) = self.tail.known(send.tracked.message_id)
+        {
+            return Admission::Decided(Ok(check.already(known, &self.tail)));
         }
-        self.acknowledgments.refuse(tracked, connection, &error);
-        Admission::Decided(Err(error))
+        match check.refuse(error) {
+            Ok(outcome) => Admission::Joined(outcome),
+            Err(error) => Admission::Decided(Err(error)),
+        }
     }
 
     fn time_left(&self, send: &InboundSend) -> Duration {

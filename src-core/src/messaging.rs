@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::probe::Probe;
+use crate::refusal;
 use crate::socket::sessions::Connection;
 use crate::tail::{Known, Tail};
 
@@ -105,10 +106,91 @@ const CONNECTIONS_MAX: usize = 8;
 /// [`crate::limits::Limits::unpersisted_max`].
 const ENTRIES_MAX: usize = 500_000;
 
+/// The attempts at one message that are not handed to the log yet.
+#[derive(Debug, Default)]
+struct Checks {
+    /// How many are being checked.
+    running: usize,
+    /// Those that came to nothing meanwhile.
+    waiting: Vec<Waiting>,
+}
+
+/// An attempt that came to nothing and has the outcome of another one.
+#[derive(Debug)]
+struct Waiting {
+    connection: Arc<Connection>,
+    tell: oneshot::Sender<SendOutcome>,
+}
+
+impl Waiting {
+    fn tell(self, outcome: SendOutcome) {
+        // Nobody waits any more: the connection is gone.
+        let (Ok(()) | Err(_)) = self.tell.send(outcome);
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<MessageId, Entry>,
+    checks: HashMap<MessageId, Checks>,
+}
+
+impl State {
+    /// One check is over. Those that waited for it.
+    fn checked(&mut self, message_id: MessageId) -> Vec<Waiting> {
+        let Some(checks) = self.checks.get_mut(&message_id) else { return Vec::new() };
+        let waiting = std::mem::take(&mut checks.waiting);
+        checks.running = checks.running.saturating_sub(1);
+        if checks.running == 0 {
+            self.checks.remove(&message_id);
+        }
+        waiting
+    }
+}
+
+/// An attempt that is being checked: one of [`Check::begin`], [`Check::already`] and [`Check::refuse`] ends it.
+#[derive(Debug)]
+pub struct Check<'a> {
+    acknowledgments: &'a Acknowledgments,
+    tracked: &'a Tracked,
+    connection: &'a Arc<Connection>,
+    is_over: bool,
+}
+
+impl Check<'_> {
+    /// It is about to be published.
+    pub fn begin(mut self) -> Begun {
+        self.is_over = true;
+        self.acknowledgments.begin(self.tracked, self.connection)
+    }
+
+    /// Tells `delivered` for a message that was delivered before this attempt, and `persisted` now or when it is.
+    pub fn already(mut self, known: Known, tail: &Tail) -> Sent {
+        self.is_over = true;
+        self.acknowledgments.already(self.tracked, self.connection, known, tail)
+    }
+
+    /// It came to nothing. Where that says nothing about the message, another attempt at it, of another connection or
+    /// before this, may do better, and a message has one outcome: it comes here. Otherwise its sender was told.
+    pub fn refuse(mut self, error: WireError) -> Result<oneshot::Receiver<SendOutcome>, WireError> {
+        self.is_over = true;
+        self.acknowledgments.refuse_checked(self.tracked, self.connection, error)
+    }
+}
+
+impl Drop for Check<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Its task ended before it was decided. Nobody hears of this attempt, but others may wait for it.
+            self.acknowledgments.give_up(self.tracked);
+        }
+    }
+}
+
 /// The acknowledgments of one node.
 #[derive(Debug)]
 pub struct Acknowledgments {
-    entries: Mutex<HashMap<MessageId, Entry>>,
+    state: Mutex<State>,
     clock: Clock,
     probe: Probe,
 }
@@ -116,7 +198,7 @@ pub struct Acknowledgments {
 impl Acknowledgments {
     /// None on their way yet.
     pub fn new(clock: Clock, probe: Probe) -> Self {
-        Self { entries: Mutex::default(), clock, probe }
+        Self { state: Mutex::default(), clock, probe }
     }
 
     fn ack(&self, tracked: &Tracked, state: AckState) -> MessageAck {
@@ -145,12 +227,34 @@ impl Acknowledgments {
         self.probe.stage(tracked.message_id, || Stage::Rejected { error: error.clone() });
     }
 
-    /// Tells `delivered` for a message that was delivered before this attempt, and `persisted` now or when it is.
-    pub fn already(&self, tracked: &Tracked, connection: &Arc<Connection>, known: Known, tail: &Tail) -> Sent {
-        let mut entries = self.entries.lock();
-        self.tell_delivered(tracked, [connection.as_ref()], known);
+    /// An attempt is being checked. What it comes to is said to the guard.
+    pub fn check<'a>(&'a self, tracked: &'a Tracked, connection: &'a Arc<Connection>) -> Check<'a> {
+        self.state.lock().checks.entry(tracked.message_id).or_default().running += 1;
+        Check { acknowledgments: self, tracked, connection, is_over: false }
+    }
+
+    fn already(&self, tracked: &Tracked, connection: &Arc<Connection>, known: Known, tail: &Tail) -> Sent {
+        let mut state = self.state.lock();
+        let waiting = state.checked(tracked.message_id);
         // Asked under the lock: the overlay lets go of a message before its `persisted` is told.
         let is_persisted = tail.find(tracked.conversation_id, tracked.message_id).is_none();
+        self.tell_already(&mut state.entries, tracked, connection, known, is_persisted);
+        for other in waiting {
+            self.tell_already(&mut state.entries, tracked, &other.connection, known, is_persisted);
+            other.tell(Ok(tracked.sent(known)));
+        }
+        tracked.sent(known)
+    }
+
+    fn tell_already(
+        &self,
+        entries: &mut HashMap<MessageId, Entry>,
+        tracked: &Tracked,
+        connection: &Arc<Connection>,
+        known: Known,
+        is_persisted: bool,
+    ) {
+        self.tell_delivered(tracked, [connection.as_ref()], known);
         match entries.get_mut(&tracked.message_id) {
             Some(entry) => {
                 // Its publisher may just be about to say so, and would tell this connection a second time.
@@ -165,20 +269,20 @@ impl Acknowledgments {
                 entries.insert(tracked.message_id, entry);
             }
         }
-        tracked.sent(known)
     }
 
-    /// An attempt is about to be published.
-    pub fn begin(&self, tracked: Tracked, connection: &Arc<Connection>) -> Begun {
-        let mut entries = self.entries.lock();
+    fn begin(&self, tracked: &Tracked, connection: &Arc<Connection>) -> Begun {
+        let mut state = self.state.lock();
+        let waiting = state.checked(tracked.message_id);
+        let entries = &mut state.entries;
         if entries.len() >= ENTRIES_MAX {
             // Nobody has confirmed these for a long time, and nobody sends them again.
             entries.retain(|_, entry| entry.phase != Phase::Unknown);
         }
         let begun = if entries.contains_key(&tracked.message_id) { Begun::Again } else { Begun::First };
-        let entry = entries.entry(tracked.message_id).or_insert_with(|| Entry::new(tracked, Phase::Unknown));
+        let entry = entries.entry(tracked.message_id).or_insert_with(|| Entry::new(tracked.clone(), Phase::Unknown));
         entry.attach(connection);
-        match entry.phase {
+        let begun = match entry.phase {
             // A new entry, or one whose outcome nobody knows: publishing again is safe, the id is the same.
             Phase::Unknown => {
                 entry.phase = Phase::Publishing;
@@ -190,21 +294,65 @@ impl Acknowledgments {
                 self.tell_delivered(&entry.tracked, [connection.as_ref()], known);
                 Begun::Delivered(entry.tracked.sent(known))
             }
-        }
+        };
+        self.settle(&mut state, tracked, waiting, &refusal::store_too_slow());
+        begun
     }
 
-    /// Joins an attempt at the same message that is being published, if there is one: its outcome comes here and is told
-    /// to this connection too.
-    pub fn join(&self, message_id: MessageId, connection: &Arc<Connection>) -> Option<oneshot::Receiver<SendOutcome>> {
-        let mut entries = self.entries.lock();
-        let entry = entries.get_mut(&message_id).filter(|entry| entry.phase == Phase::Publishing)?;
-        entry.attach(connection);
-        Some(entry.join())
+    fn refuse_checked(
+        &self,
+        tracked: &Tracked,
+        connection: &Arc<Connection>,
+        error: WireError,
+    ) -> Result<oneshot::Receiver<SendOutcome>, WireError> {
+        let mut state = self.state.lock();
+        let mut waiting = state.checked(tracked.message_id);
+        if !error.retryable {
+            self.refuse(tracked, connection, &error);
+            self.settle(&mut state, tracked, waiting, &error);
+            return Err(error);
+        }
+        let (tell, outcome) = oneshot::channel();
+        waiting.push(Waiting { connection: Arc::clone(connection), tell });
+        self.settle(&mut state, tracked, waiting, &error);
+        Ok(outcome)
+    }
+
+    fn give_up(&self, tracked: &Tracked) {
+        let mut state = self.state.lock();
+        let waiting = state.checked(tracked.message_id);
+        self.settle(&mut state, tracked, waiting, &refusal::store_too_slow());
+    }
+
+    /// Gives attempts that came to nothing what another one came to: at once where that is known, with the other where
+    /// one is being published or checked. `error` where there is no other.
+    fn settle(&self, state: &mut State, tracked: &Tracked, waiting: Vec<Waiting>, error: &WireError) {
+        let State { entries, checks } = state;
+        let mut entry = entries.get_mut(&tracked.message_id).filter(|entry| entry.phase != Phase::Unknown);
+        let mut others = checks.get_mut(&tracked.message_id);
+        for attempt in waiting {
+            match (&mut entry, &mut others) {
+                (Some(entry), _) => {
+                    entry.attach(&attempt.connection);
+                    if let Phase::Delivered(known) = entry.phase {
+                        self.tell_delivered(tracked, [attempt.connection.as_ref()], known);
+                        attempt.tell(Ok(tracked.sent(known)));
+                    } else {
+                        entry.joined.push(attempt.tell);
+                    }
+                }
+                (None, Some(checks)) => checks.waiting.push(attempt),
+                (None, None) => {
+                    self.refuse(tracked, &attempt.connection, error);
+                    attempt.tell(Err(error.clone()));
+                }
+            }
+        }
     }
 
     /// The log has the message. Called by whoever hears of it first: the publisher or the reader of the log.
     pub fn delivered(&self, message_id: MessageId, known: Known) {
-        let mut entries = self.entries.lock();
+        let entries = &mut self.state.lock().entries;
         if let Some(entry) = entries.get_mut(&message_id) {
             self.deliver(entry, known);
         }
@@ -238,7 +386,7 @@ impl Acknowledgments {
     /// The attempt failed. The entry stays where this attempt or one before it may be in the log: a later confirmation
     /// supersedes the rejection.
     pub fn rejected(&self, message_id: MessageId, error: &WireError, outcome_unknown: bool) {
-        let mut entries = self.entries.lock();
+        let entries = &mut self.state.lock().entries;
         let Some(entry) = entries.get_mut(&message_id) else { return };
         if matches!(entry.phase, Phase::Delivered(_)) {
             // The reader of the log was faster than the answer that got lost: it is delivered.
@@ -263,7 +411,7 @@ impl Acknowledgments {
 
     /// The store has the message.
     pub fn persisted(&self, message_id: MessageId, known: Option<Known>) {
-        let mut entries = self.entries.lock();
+        let entries = &mut self.state.lock().entries;
         if let Some(mut entry) = entries.remove(&message_id) {
             if let Some(known) = known {
                 self.deliver(&mut entry, known);
@@ -278,7 +426,7 @@ impl Acknowledgments {
 
     /// The store will never have the message: a rejection after the fact.
     pub fn failed(&self, message_id: MessageId, error: &WireError) {
-        let Some(entry) = self.entries.lock().remove(&message_id) else { return };
+        let Some(entry) = self.state.lock().entries.remove(&message_id) else { return };
         for connection in &entry.connections {
             self.refuse(&entry.tracked, connection, error);
         }
@@ -286,7 +434,7 @@ impl Acknowledgments {
 
     /// How many messages are on their way.
     pub fn on_their_way(&self) -> usize {
-        self.entries.lock().len()
+        self.state.lock().entries.len()
     }
 }
 
@@ -336,7 +484,7 @@ mod tests {
         let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
         let id = tracked().message_id;
         acknowledgments.pending(&tracked(), &ana);
-        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::First));
+        assert!(matches!(acknowledgments.check(&tracked(), &ana).begin(), Begun::First));
         // The confirmation is heard of before the publisher's own answer.
         acknowledgments.persisted(id, Some(KNOWN));
         acknowledgments.delivered(id, KNOWN);
@@ -349,7 +497,7 @@ mod tests {
         let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
         let id = tracked().message_id;
         let unknown = WireError::new(ErrorCode::OutcomeUnknown, "not in time");
-        acknowledgments.begin(tracked(), &ana);
+        acknowledgments.check(&tracked(), &ana).begin();
         acknowledgments.rejected(id, &unknown, true);
         acknowledgments.delivered(id, KNOWN);
         acknowledgments.delivered(id, KNOWN);
@@ -362,17 +510,17 @@ mod tests {
     fn a_confirmation_supersedes_also_what_was_refused_after_an_unknown_outcome() {
         let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
         let id = tracked().message_id;
-        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::First));
+        assert!(matches!(acknowledgments.check(&tracked(), &ana).begin(), Begun::First));
         acknowledgments.rejected(id, &WireError::new(ErrorCode::OutcomeUnknown, "not in time"), true);
-        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::Again), "the first may be in the log");
+        assert!(matches!(acknowledgments.check(&tracked(), &ana).begin(), Begun::Again), "the first may be in the log");
         // This one is certainly not; the first may be there all the same.
         acknowledgments.rejected(id, &WireError::new(ErrorCode::LogUnavailable, "no"), false);
-        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::Again));
+        assert!(matches!(acknowledgments.check(&tracked(), &ana).begin(), Begun::Again));
         acknowledgments.rejected(id, &WireError::new(ErrorCode::LogUnavailable, "no"), false);
         acknowledgments.delivered(id, KNOWN);
         let rejected = AckState::Rejected;
         assert_eq!(states(&ana), [rejected, rejected, rejected, AckState::Delivered]);
-        let Begun::Delivered(sent) = acknowledgments.begin(tracked(), &ana) else { panic!("it is delivered") };
+        let Begun::Delivered(sent) = acknowledgments.check(&tracked(), &ana).begin() else { panic!("it is delivered") };
         assert_eq!(sent.message_id, id);
     }
 
@@ -380,19 +528,21 @@ mod tests {
     fn a_plain_rejection_is_the_end() {
         let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
         let id = tracked().message_id;
-        acknowledgments.begin(tracked(), &ana);
+        acknowledgments.check(&tracked(), &ana).begin();
         acknowledgments.rejected(id, &WireError::new(ErrorCode::LogUnavailable, "no"), false);
         acknowledgments.delivered(id, KNOWN);
         assert_eq!(states(&ana), [AckState::Rejected]);
-        assert!(matches!(acknowledgments.begin(tracked(), &ana), Begun::First), "it may be tried again");
+        assert!(matches!(acknowledgments.check(&tracked(), &ana).begin(), Begun::First), "it may be tried again");
     }
 
     #[tokio::test]
     async fn sending_again_meanwhile_shares_the_one_outcome() {
         let acknowledgments = acknowledgments();
         let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
-        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
-        let Begun::Joined(outcome) = acknowledgments.begin(tracked(), &second) else { panic!("it is on its way") };
+        assert!(matches!(acknowledgments.check(&tracked(), &first).begin(), Begun::First));
+        let Begun::Joined(outcome) = acknowledgments.check(&tracked(), &second).begin() else {
+            panic!("it is on its way")
+        };
         acknowledgments.delivered(tracked().message_id, KNOWN);
         assert_eq!(outcome.await.unwrap().unwrap().message_id, tracked().message_id);
         acknowledgments.persisted(tracked().message_id, Some(KNOWN));
@@ -401,20 +551,92 @@ mod tests {
         }
     }
 
+    fn too_slow() -> WireError {
+        refusal::store_too_slow()
+    }
+
     #[tokio::test]
-    async fn an_attempt_that_came_to_nothing_joins_one_that_is_published_and_no_other() {
+    async fn an_attempt_that_came_to_nothing_has_the_outcome_of_one_that_is_published() {
         let acknowledgments = acknowledgments();
         let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
         let id = tracked().message_id;
-        assert!(acknowledgments.join(id, &second).is_none(), "nobody sends it");
-        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
-        let outcome = acknowledgments.join(id, &second).expect("it is being published");
+        assert!(matches!(acknowledgments.check(&tracked(), &first).begin(), Begun::First));
+        let outcome = acknowledgments.check(&tracked(), &second).refuse(too_slow()).unwrap();
         acknowledgments.rejected(id, &WireError::new(ErrorCode::OutcomeUnknown, "not in time"), true);
         assert_eq!(outcome.await.unwrap().unwrap_err().code, ErrorCode::OutcomeUnknown);
-        assert!(acknowledgments.join(id, &second).is_none(), "nobody publishes it any more");
+        // Nobody publishes it any more.
+        let alone = acknowledgments.check(&tracked(), &second).refuse(too_slow()).unwrap();
+        assert_eq!(alone.await.unwrap().unwrap_err().code, ErrorCode::StoreUnavailable);
         acknowledgments.delivered(id, KNOWN);
+        // One that was on its way when the reader of the log had it.
+        let late = acknowledgments.check(&tracked(), &second).refuse(too_slow()).unwrap();
+        late.await.unwrap().unwrap();
+        assert_eq!(states(&first), [AckState::Rejected, AckState::Delivered]);
+        let [rejected, delivered] = [AckState::Rejected, AckState::Delivered];
+        assert_eq!(states(&second), [rejected, rejected, delivered, delivered]);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_came_to_nothing_has_the_outcome_of_one_that_is_still_checked() {
+        let acknowledgments = acknowledgments();
+        let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
+        let tracked = tracked();
+        let slow = acknowledgments.check(&tracked, &first);
+        let mut outcome = acknowledgments.check(&tracked, &second).refuse(too_slow()).unwrap();
+        assert!(outcome.try_recv().is_err(), "nothing is decided");
+        assert_eq!(states(&second), []);
+        assert!(matches!(slow.begin(), Begun::First));
+        acknowledgments.delivered(tracked.message_id, KNOWN);
+        assert_eq!(outcome.await.unwrap().unwrap().message_id, tracked.message_id);
+        acknowledgments.persisted(tracked.message_id, Some(KNOWN));
         for connection in [first, second] {
-            assert_eq!(states(&connection), [AckState::Rejected, AckState::Delivered]);
+            assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
+        }
+        assert_eq!(acknowledgments.on_their_way(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_last_attempt_that_comes_to_nothing_decides_for_all() {
+        let acknowledgments = acknowledgments();
+        let connections = ["n/1", "n/2", "n/3"].map(|id| Connection::captured("ana", id));
+        let tracked = tracked();
+        let [first, second, third] = [0, 1, 2].map(|n| acknowledgments.check(&tracked, &connections[n]));
+        let mut waiting = [first.refuse(too_slow()).unwrap(), second.refuse(too_slow()).unwrap()];
+        assert!(waiting.iter_mut().all(|outcome| outcome.try_recv().is_err()), "nothing is decided");
+        // A refusal that is about the message, which the others would have got too.
+        third.refuse(WireError::new(ErrorCode::NotParticipant, "not a participant")).unwrap_err();
+        for outcome in waiting {
+            assert_eq!(outcome.await.unwrap().unwrap_err().code, ErrorCode::NotParticipant);
+        }
+        for connection in connections {
+            assert_eq!(states(&connection), [AckState::Rejected]);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_whose_task_ends_is_waited_for_no_longer() {
+        let acknowledgments = acknowledgments();
+        let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
+        let tracked = tracked();
+        let abandoned = acknowledgments.check(&tracked, &first);
+        let outcome = acknowledgments.check(&tracked, &second).refuse(too_slow()).unwrap();
+        drop(abandoned);
+        assert_eq!(outcome.await.unwrap().unwrap_err().code, ErrorCode::StoreUnavailable);
+        assert_eq!((states(&first), states(&second)), (vec![], vec![AckState::Rejected]));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_came_to_nothing_hears_of_what_another_finds_delivered() {
+        let (acknowledgments, tail) = (acknowledgments(), tail());
+        let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
+        let tracked = tracked();
+        let slow = acknowledgments.check(&tracked, &first);
+        let outcome = acknowledgments.check(&tracked, &second).refuse(too_slow()).unwrap();
+        slow.already(KNOWN, &tail);
+        outcome.await.unwrap().unwrap();
+        acknowledgments.persisted(tracked.message_id, Some(KNOWN));
+        for connection in [first, second] {
+            assert_eq!(states(&connection), [AckState::Delivered, AckState::Persisted]);
         }
     }
 
@@ -422,10 +644,12 @@ mod tests {
     fn sending_again_just_when_it_is_delivered_hears_of_delivered_too() {
         let acknowledgments = acknowledgments();
         let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
-        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
+        assert!(matches!(acknowledgments.check(&tracked(), &first).begin(), Begun::First));
         // Between the check of the second attempt and its beginning.
         acknowledgments.delivered(tracked().message_id, KNOWN);
-        let Begun::Delivered(sent) = acknowledgments.begin(tracked(), &second) else { panic!("it is delivered") };
+        let Begun::Delivered(sent) = acknowledgments.check(&tracked(), &second).begin() else {
+            panic!("it is delivered")
+        };
         assert_eq!(sent.message_id, tracked().message_id);
         acknowledgments.persisted(tracked().message_id, Some(KNOWN));
         for connection in [first, second] {
@@ -437,9 +661,9 @@ mod tests {
     fn sending_again_just_before_it_is_told_delivered_hears_of_delivered_once() {
         let (acknowledgments, tail) = (acknowledgments(), tail());
         let (first, second) = (Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2"));
-        assert!(matches!(acknowledgments.begin(tracked(), &first), Begun::First));
+        assert!(matches!(acknowledgments.check(&tracked(), &first).begin(), Begun::First));
         // The overlay has it, and the publisher is just about to say so.
-        acknowledgments.already(&tracked(), &second, KNOWN, &tail);
+        acknowledgments.check(&tracked(), &second).already(KNOWN, &tail);
         acknowledgments.delivered(tracked().message_id, KNOWN);
         acknowledgments.persisted(tracked().message_id, Some(KNOWN));
         for connection in [first, second] {
@@ -452,14 +676,14 @@ mod tests {
         let (acknowledgments, tail) = (acknowledgments(), tail());
         let id = tracked().message_id;
         for connection in [Connection::captured("ana", "n/1"), Connection::captured("ana", "n/2")] {
-            acknowledgments.already(&tracked(), &connection, KNOWN, &tail);
+            acknowledgments.check(&tracked(), &connection).already(KNOWN, &tail);
             assert_eq!(states(&connection), [AckState::Delivered]);
             acknowledgments.persisted(id, Some(KNOWN));
             assert_eq!(states(&connection), [AckState::Persisted]);
         }
         tail.settle(tracked().conversation_id, id);
         let late = Connection::captured("ana", "n/3");
-        acknowledgments.already(&tracked(), &late, KNOWN, &tail);
+        acknowledgments.check(&tracked(), &late).already(KNOWN, &tail);
         assert_eq!(states(&late), [AckState::Delivered, AckState::Persisted]);
         assert_eq!(acknowledgments.on_their_way(), 0);
     }
@@ -468,7 +692,7 @@ mod tests {
     fn a_failure_after_the_fact_is_a_rejection() {
         let (acknowledgments, ana) = (acknowledgments(), Connection::captured("ana", "n/1"));
         let id = tracked().message_id;
-        acknowledgments.begin(tracked(), &ana);
+        acknowledgments.check(&tracked(), &ana).begin();
         acknowledgments.delivered(id, KNOWN);
         acknowledgments.failed(id, &WireError::new(ErrorCode::Internal, "damaged"));
         assert_eq!(states(&ana), [AckState::Delivered, AckState::Rejected]);

@@ -171,6 +171,40 @@ async fn the_sweep_takes_what_a_dead_owner_left_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_watchdog_removes_what_a_killed_process_leaves() {
+    let Some(_) = images().await else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let state = tempfile::tempdir().unwrap();
+    let (mut killed, _) = ready("watched", state.path());
+    assert_eq!(of_place(state.path()).unwrap().len(), 3);
+    let used = volumes_of(&of_place(state.path()).unwrap()).unwrap();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let left = of_place(state.path()).unwrap();
+        if left.is_empty() && locks(state.path()).is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{left:?}, {:?}", locks(state.path()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let volumes = volumes().unwrap();
+    assert!(used.iter().all(|volume| !volumes.contains(volume)), "{used:?}");
+    // An orderly end leaves no watchdog that waits.
+    let (ended, _) = ready("watched", state.path());
+    end(ended);
+    assert_eq!(locks(state.path()), Vec::<String>::new());
+}
+
+/// The lock files of runs.
+fn locks(state: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(state.join("ackscope/containers")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("run-")).collect()
+}
+
+#[tokio::test]
 async fn kept_servers_are_found_again_until_they_are_removed() {
     let Some(_) = images().await else { return };
     let _alone = ONE_AT_A_TIME.lock().await;

@@ -1,7 +1,9 @@
 //! What only the log at Kafka can meet: brokers that refuse, are slow or go away, and topics that disappear.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use ackscope_core::log::kafka::{KafkaLog, KafkaOptions};
@@ -12,10 +14,18 @@ use bytes::Bytes;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::time::timeout;
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where a member in a process of its own finds the brokers.
+const MEMBER_BROKERS: &str = "ACKSCOPE_TEST_MEMBER_BROKERS";
+
+/// What it says before the offset of each record it has.
+const MEMBER_HAS: &str = "member has ";
 
 fn record(key: &str) -> NewRecord {
     NewRecord { topic: Topic::MessageSent, key: key.into(), headers: Vec::new(), value: Bytes::from_static(b"value") }
@@ -27,15 +37,19 @@ fn mock() -> (Mock, KafkaOptions) {
     for topic in Topic::ALL {
         mock.create_topic(topic.as_str(), 8, 1).unwrap();
     }
-    let options = KafkaOptions {
-        brokers: mock.bootstrap_servers(),
+    let options = mock_options(mock.bootstrap_servers());
+    (mock, options)
+}
+
+fn mock_options(brokers: String) -> KafkaOptions {
+    KafkaOptions {
+        brokers,
         publish_timeout: Duration::from_secs(2),
         request_timeout: Duration::from_secs(2),
         session_timeout: Duration::from_millis(1_500),
         heartbeat_interval: Duration::from_millis(200),
         ..KafkaOptions::default()
-    };
-    (mock, options)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +115,72 @@ async fn without_brokers_the_answer_is_quick_and_with_them_it_goes_on() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     log.end(Topic::MessageSent).await.unwrap();
+}
+
+/// The pretended broker lets the first member of a group wait 3 s for others, and counts that against its session.
+fn member_options(brokers: String) -> KafkaOptions {
+    KafkaOptions {
+        session_timeout: Duration::from_secs(4),
+        request_timeout: Duration::from_secs(8),
+        ..mock_options(brokers)
+    }
+}
+
+/// A process of its own that joins a group, takes what comes, commits none of it and says where each record was.
+/// Only its parent, the test below, starts it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the other half of a_member_that_is_killed_leaves_its_partitions"]
+async fn member_that_is_killed() {
+    let brokers = std::env::var(MEMBER_BROKERS).unwrap();
+    let log = KafkaLog::connect(&member_options(brokers)).await.unwrap();
+    let mut member = log.subscribe("group", &[Topic::MessageSent]).await.unwrap();
+    loop {
+        for record in member.poll(100, Duration::from_millis(100)).await.unwrap() {
+            println!("{MEMBER_HAS}{}", record.position.offset);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_killed_leaves_its_partitions() {
+    let (_mock, options) = mock();
+    let log = KafkaLog::connect(&member_options(options.brokers.clone())).await.unwrap();
+    let mut positions = Vec::new();
+    for number in 0..20 {
+        positions.push(log.publish(record(&number.to_string())).await.unwrap());
+    }
+    let mut member = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "member_that_is_killed", "--ignored", "--nocapture"])
+        .env(MEMBER_BROKERS, &options.brokers)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(member.stdout.take().unwrap()).lines();
+    let mut had = 0;
+    while had < positions.len() {
+        let line = timeout(PATIENCE, said.next_line()).await.expect("the member gets its records").unwrap().unwrap();
+        had += usize::from(line.contains(MEMBER_HAS));
+    }
+    // By SIGKILL, so that it cannot leave the group; only its session ends.
+    member.kill().await.unwrap();
+    let mut heir = log.subscribe("group", &[Topic::MessageSent]).await.unwrap();
+    let mut left: BTreeSet<_> = positions.iter().map(|at| (at.partition, at.offset)).collect();
+    let deadline = Instant::now() + PATIENCE;
+    while !left.is_empty() {
+        assert!(Instant::now() < deadline, "the next member does not get {left:?}");
+        for record in heir.poll(100, Duration::from_millis(100)).await.unwrap() {
+            let at = (record.position.partition, record.position.offset);
+            assert!(left.remove(&at), "{at:?} came twice");
+        }
+    }
+    assert_eq!(heir.assignment().len(), 8);
+    // It is a member in full: what it commits stays committed.
+    let mut next = log.end(Topic::MessageSent).await.unwrap();
+    next.retain(|end| end.offset > 0);
+    heir.commit(&next).await.unwrap();
+    let committed = log.committed("group", Topic::MessageSent).await.unwrap();
+    assert!(next.iter().all(|end| committed.contains(end)), "{committed:?} after {next:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //!
 //! All three start side by side and are reached at fixed ports of the loopback. Everything that is made carries labels
 //! that say whose it is (`owner.rs`); it is removed when [`Containers`] is dropped or shut down, when a start is given
-//! up, and otherwise by the sweep of the next start.
+//! up, by a watchdog when the process is killed, and otherwise by the sweep of the next start.
 
 mod docker;
 mod error;
@@ -12,6 +12,7 @@ mod owner;
 mod ready;
 mod server;
 mod sweep;
+mod watchdog;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use self::owner::{Place, Run};
 pub use self::server::{Server, ServerAddresses};
 pub use self::sweep::{Swept, remove_kept, sweep};
 use self::sweep::{remove_labelled, sweep_place};
+pub use self::watchdog::is_watchdog;
 use super::network::Link;
 
 /// How long the end waits for the containers to go.

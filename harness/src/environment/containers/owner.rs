@@ -9,11 +9,12 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{ContainersError, Server};
+use super::{ContainersError, Server, watchdog};
 use crate::environment::state::state_folder;
 
 /// The folder of lock files this container's owner uses. Another user or machine has another one, cannot ask for its
@@ -93,7 +94,8 @@ impl Place {
         lock.lock().map_err(&failed)?;
         // Written after the lock is held: a sweeper that finds no mark leaves the file alone.
         writeln!(lock, "{MARK}{}", std::process::id()).map_err(&failed)?;
-        Ok(Run { id, path, place: self.id.clone(), lock })
+        let watchdog = watchdog::start(&id.to_string());
+        Ok(Run { id, path, place: self.id.clone(), lock, watchdog })
     }
 
     fn lock_path(&self, run: Uuid) -> PathBuf {
@@ -104,16 +106,30 @@ impl Place {
     /// owner lives, and when it is doubtful.
     pub(super) fn dead_owner(&self, run: &str) -> Option<DeadOwner> {
         // What a label says is not used as a path.
-        let path = self.lock_path(run.parse().ok()?);
+        let run = run.parse().ok()?;
+        let path = self.lock_path(run);
         let mut file = match File::open(&path) {
             Ok(file) => file,
             // An owner removes its file after its containers; what turned up later is left over too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(DeadOwner { path, _lock: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Some(DeadOwner { run, path, _lock: None });
+            }
             Err(_) => return None,
         };
-        let mut text = String::new();
-        let is_marked = (&mut file).take(64).read_to_string(&mut text).is_ok() && text.starts_with(MARK);
-        (is_marked && file.try_lock().is_ok()).then_some(DeadOwner { path, _lock: Some(file) })
+        (is_marked(&mut file) && file.try_lock().is_ok()).then_some(DeadOwner { run, path, _lock: Some(file) })
+    }
+
+    /// Waits until the owner of a run is gone, without a limit: it lives as long as it likes. `None` when it has ended
+    /// in good order, and when it is doubtful.
+    pub(super) fn wait_for_end(&self, run: &str) -> Option<DeadOwner> {
+        let run = run.parse().ok()?;
+        let path = self.lock_path(run);
+        let mut file = File::open(&path).ok()?;
+        (is_marked(&mut file) && file.lock().is_ok() && path.exists()).then_some(DeadOwner {
+            run,
+            path,
+            _lock: Some(file),
+        })
     }
 
     /// Lets one process at a time start or remove kept containers. The lock ends when the file is dropped.
@@ -135,14 +151,25 @@ impl Place {
     }
 }
 
+fn is_marked(file: &mut File) -> bool {
+    let mut text = String::new();
+    file.take(64).read_to_string(&mut text).is_ok() && text.starts_with(MARK)
+}
+
 /// A run that ended without removing its containers.
 #[derive(Debug)]
 pub(super) struct DeadOwner {
+    run: Uuid,
     path: PathBuf,
     _lock: Option<File>,
 }
 
 impl DeadOwner {
+    /// The label by which its containers are found.
+    pub(super) fn label(&self) -> String {
+        label(self.run)
+    }
+
     /// Its containers are gone; the lock file goes too.
     pub(super) fn swept(self) {
         remove_lock(&self.path);
@@ -156,12 +183,17 @@ pub(super) struct Run {
     path: PathBuf,
     place: String,
     lock: File,
+    watchdog: Option<Child>,
+}
+
+fn label(run: Uuid) -> String {
+    format!("{RUN}={run}")
 }
 
 impl Run {
     /// The label by which its containers are found.
     pub(super) fn label(&self) -> String {
-        format!("{RUN}={}", self.id)
+        label(self.id)
     }
 
     /// What a container of this run carries.
@@ -185,6 +217,11 @@ impl Run {
     pub(super) fn end(self) {
         remove_lock(&self.path);
         drop(self.lock);
+        if let Some(mut watchdog) = self.watchdog
+            && let Err(error) = watchdog.kill().and_then(|()| watchdog.wait())
+        {
+            tracing::debug!(%error, "the watchdog of the containers cannot be waited for");
+        }
     }
 }
 
@@ -220,6 +257,27 @@ mod tests {
         dead.swept();
         assert!(!path.exists());
         assert!(place.dead_owner(&id).is_some(), "a run whose file is gone has ended");
+    }
+
+    #[test]
+    fn who_waits_for_the_end_hears_how_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        let waiting = |run: &Run| {
+            let (place, id, waits) = (place.clone(), run_id(run), run.path.clone());
+            let waiting = std::thread::spawn(move || place.wait_for_end(&id).map(|dead| dead.label()));
+            assert!(waits.exists() && !waiting.is_finished(), "the run goes on");
+            waiting
+        };
+        let run = place.begin_run().unwrap();
+        let (label, killed) = (run.label(), waiting(&run));
+        drop(run);
+        assert_eq!(killed.join().unwrap(), Some(label));
+        let run = place.begin_run().unwrap();
+        let ended = waiting(&run);
+        run.end();
+        assert_eq!(ended.join().unwrap(), None);
+        assert!(place.wait_for_end("../../etc/passwd").is_none());
     }
 
     #[test]
