@@ -10,6 +10,7 @@ use ackscope_harness::environment::{
 };
 use ackscope_harness::scenario::period::Period;
 use ackscope_protocol::UserId;
+use ackscope_protocol::control::BackendKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Simulator and test harness for a chat backend, with the whole backend inside.
@@ -165,6 +166,14 @@ pub(crate) fn load_settings(flags: Settings) -> Result<Settings, super::Trouble>
 pub(crate) fn environment(settings: &Settings, silent: bool) -> EnvironmentOptions {
     let progress = (!silent).then(|| Arc::new(super::out::note) as Progress);
     EnvironmentOptions { progress, ..settings.environment() }
+}
+
+/// What `auto` came to in one run holds for the next ones of the same command: containers that cannot be had are not
+/// asked for again.
+pub(crate) fn settle(settings: &mut Settings, backend: BackendKind) {
+    if settings.backend.is_none_or(|choice| choice == BackendChoice::Auto) && backend == BackendKind::Embedded {
+        settings.backend = Some(BackendChoice::Embedded);
+    }
 }
 
 /// `ackscope run`

@@ -13,12 +13,12 @@ use ackscope_harness::world::WorldError;
 use ackscope_protocol::faults::{Dependency, FaultKind, TABLE};
 use serde_json::json;
 
-use super::args::{ChaosArgs, FaultsArgs, environment, load_settings};
+use super::args::{ChaosArgs, FaultsArgs, environment, load_settings, settle};
 use super::{Exit, Outcome, Trouble, out, record, signals};
 
 /// Plays the runs, one after the other, and says what was found.
 pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
-    let settings = load_settings(args.backend.flags())?;
+    let mut settings = load_settings(args.backend.flags())?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
     let interrupted = signals::asked_to_end();
     tokio::pin!(interrupted);
@@ -61,6 +61,9 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Outcome {
                 return Err(Trouble::environment(anyhow::anyhow!("seed {}: {error}", seed.wrapping_add(number))));
             }
         };
+        if let Some(run) = &report.run {
+            settle(&mut settings, run.backend);
+        }
         if !args.json {
             out::line(&line(&report));
             for finding in report.audit.findings.iter().take(FINDINGS_SHOWN) {

@@ -16,7 +16,7 @@ use ackscope_harness::scenario::{self, RunOptions, RunReport, Scenario, StepResu
 use ackscope_harness::world::{World, WorldError, WorldOptions};
 use serde_json::json;
 
-use super::args::{RunArgs, environment, load_settings};
+use super::args::{RunArgs, environment, load_settings, settle};
 use super::check::{print_wrong, problems_json, read_all};
 use super::{Exit, Outcome, Trouble, out, record, signals};
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
         limits: args.limits.limits.iter().copied().collect(),
         ..args.servers.flags(args.backend.first().copied())
     };
-    let settings = load_settings(flags)?;
+    let mut settings = load_settings(flags)?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
     if args.backend.len() > 1 {
         return on_several(&args, &scenarios, &settings, seed).await;
@@ -67,7 +67,10 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
         let record = record.map(|record| named(record, scenario, seed));
         recordings.extend(record.iter().map(|record| record.file.clone()));
         match run_one(scenario, &settings, None, seed, record, voice).await {
-            Ok(Some(report)) => reports.push(report),
+            Ok(Some(report)) => {
+                settle(&mut settings, report.backend);
+                reports.push(report);
+            }
             Ok(None) => return Ok(interrupted()),
             Err(error) if error.is_usage() => return Err(Trouble::usage(error)),
             Err(error) => return Err(Trouble::environment(error)),

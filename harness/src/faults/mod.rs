@@ -186,13 +186,14 @@ impl Faults {
                 return Err(FaultError::NotOn { on, kind });
             }
             fault.check().map_err(FaultError::Figures)?;
-            let _order = self.order.lock().await;
             if kind.is_once() {
+                // Without the order, since it may wait for another fault to be healed.
                 self.record(on, fault, true);
                 let done = self.once(fault).await;
                 self.record(on, fault, false);
                 return done;
             }
+            let _order = self.order.lock().await;
             self.heal_one(on, containers).await?;
             match (on, fault) {
                 (Dependency::Consumers, _) => self.members.pause(true),
@@ -311,18 +312,23 @@ impl Faults {
                 headers: Vec::new(),
                 value: Bytes::from_static(value),
             };
-            self.raw.log.publish(record).await.map_err(|error| FaultError::Poison(error.to_string()))?;
+            let published = when_it_answers(|| self.raw.log.publish(record.clone())).await;
+            published.map_err(|error| FaultError::Poison(error.to_string()))?;
         }
         Ok(())
     }
 
     /// A member comes, waits for its share and goes.
     async fn rebalance(&self, group: &str, topics: &[Topic]) -> Result<(), FaultError> {
-        let mut member = self.raw.log.subscribe(group, topics).await?;
+        let mut member = when_it_answers(|| self.raw.log.subscribe(group, topics)).await?;
         let deadline = Instant::now() + SHARE_LIMIT;
         while member.assignment().is_empty() && Instant::now() < deadline {
             // What it polls it does not commit, so it comes again to whoever has the partition next.
-            member.poll(1, SHARE_POLL).await?;
+            if let Err(error) = member.poll(1, SHARE_POLL).await {
+                // It came, which is what the others notice; how it goes does not matter.
+                tracing::debug!(%error, group, "the member that came to rebalance goes early");
+                break;
+            }
         }
         Ok(())
     }
@@ -388,6 +394,18 @@ fn server_of(on: Dependency) -> Option<Server> {
 
 fn link_of(on: Dependency, containers: Option<&Containers>) -> Option<&Link> {
     containers?.link(server_of(on)?)
+}
+
+/// Real servers may be stopped or on their way back by another fault at the moment; what is to be done to them waits
+/// for that, for as long as a reset may take.
+async fn when_it_answers<T, E, F: Future<Output = Result<T, E>>>(mut what: impl FnMut() -> F) -> Result<T, E> {
+    let since = Instant::now();
+    loop {
+        match what().await {
+            Err(_) if since.elapsed() < RESET_LIMIT => tokio::time::sleep(PROOF_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 /// The same fault in the words of a simulated service.

@@ -209,3 +209,13 @@ async fn who_syncs_while_the_node_is_behind_misses_nothing() {
     }
     world.shutdown().await;
 }
+
+#[tokio::test]
+async fn what_happens_once_waits_for_what_does_not_answer() {
+    let mut asked = 0;
+    let answered = super::when_it_answers(|| {
+        asked += 1;
+        std::future::ready(if asked < 3 { Err("out") } else { Ok(asked) })
+    });
+    assert_eq!(answered.await, Ok(3));
+}
