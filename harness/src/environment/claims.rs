@@ -1,13 +1,12 @@
 //! Which names on servers that others use belong to runs that live (S2).
 //!
-//! A run that goes away takes its database, keys and topics with it. One that is killed cannot, so it holds the lock of
-//! a file in the user's state folder from before it makes anything until everything is removed; the operating system
-//! gives the lock back however the process ends. The next start at the same servers removes what the files without a
+//! A run that goes away takes its database, keys and topics with it. One that is killed cannot, so it owns a file
+//! (`owner_file.rs`) in the user's state folder from before it makes anything until everything is removed. The next start at the same servers removes what the files without a
 //! lock name. Nobody else's names are touched: another user or machine has other files, and a name that is not one of
 //! a run is left alone whatever a file says.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,14 +14,11 @@ use ackscope_core::clock::Clock;
 
 use super::containers::ServerAddresses;
 use super::namespace::Namespace;
+use super::owner_file;
 use super::servers::{Place, Servers};
 use super::state::state_folder;
 
-/// What a file begins with once its lock is taken; another text is not ours.
-const MARK: &str = "ackscope ";
 const ENDING: &str = "claim";
-/// Longest text of a file: three addresses.
-const TEXT_MAX: u64 = 64 * 1_024;
 /// How long removing what one run left may take.
 const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 /// Most runs whose leftovers one start removes.
@@ -46,11 +42,7 @@ impl Claim {
 
     fn take_in(folder: &Path, name: &str, servers: &str) -> io::Result<Self> {
         let path = folder.join(format!("{name}.{ENDING}"));
-        let mut lock = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        lock.lock()?;
-        // Written after the lock is held: who sweeps and finds no mark leaves the file alone.
-        writeln!(lock, "{MARK}{servers}")?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { _lock: owner_file::create(&path, servers)?, path })
     }
 
     /// Everything under the name is gone.
@@ -85,11 +77,8 @@ fn left_in(folder: &Path, servers: &str) -> Vec<Left> {
         if !name.is_of_a_run() {
             return None;
         }
-        let mut file = File::open(&path).ok()?;
-        file.try_lock().ok()?;
-        let mut text = String::new();
-        (&mut file).take(TEXT_MAX).read_to_string(&mut text).ok()?;
-        (text.trim_end().strip_prefix(MARK)? == servers).then_some(Left { name, path, _lock: file })
+        let (lock, at) = owner_file::left(&path)?;
+        (at == servers).then_some(Left { name, path, _lock: lock })
     });
     left.take(SWEEPS_MAX).collect()
 }
@@ -145,8 +134,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(Claim::take_in(folder.path(), "production", "here").unwrap());
         fs::write(folder.path().join(format!("{}.{ENDING}", Namespace::of_a_run())), "here").unwrap();
-        fs::write(folder.path().join("ackscope-run-x y.claim"), format!("{MARK}here")).unwrap();
-        fs::write(folder.path().join(format!("{}.txt", Namespace::of_a_run())), format!("{MARK}here")).unwrap();
+        fs::write(folder.path().join("ackscope-run-x y.claim"), "ackscope here").unwrap();
+        fs::write(folder.path().join(format!("{}.txt", Namespace::of_a_run())), "ackscope here").unwrap();
         assert_eq!(names(folder.path(), "here"), Vec::<String>::new());
     }
 }

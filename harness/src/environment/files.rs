@@ -1,21 +1,19 @@
 //! The folder a run's files live in: one that goes with the run, or one that stays.
 //!
-//! A folder belongs to the process that holds the lock on the file `owner.lock` in it. The operating system
-//! gives the lock back when that process ends, however it ends, so "is the owner still alive" is asked of the
-//! lock and not of a process number, which may mean another process by now.
+//! A folder belongs to the process that owns the file `owner.lock` in it (`owner_file.rs`).
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+
+use super::owner_file;
 
 /// How temporary folders of ours are called.
 const PREFIX: &str = "ackscope-run-";
 /// The file whose lock says whether the owner is alive.
 const OWNER_FILE: &str = "owner.lock";
-/// What the owner file begins with once the lock is taken; another text is not ours.
-const OWNER_MARK: &str = "ackscope ";
 
 /// Why there is no folder for the run's files.
 #[derive(Debug, thiserror::Error)]
@@ -105,27 +103,10 @@ impl RunFiles {
 fn take_ownership(folder: &Path) -> Result<File, FilesError> {
     let failed = |error| FilesError::Io { folder: folder.to_owned(), error };
     let path = folder.join(OWNER_FILE);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let owner = read_owner(&mut file).map(|owner| owner.trim().to_owned());
-            return Err(FilesError::InUse { folder: folder.to_owned(), owner });
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    // Written after the lock is held: a sweeper that finds no mark leaves the folder alone.
-    file.set_len(0).map_err(failed)?;
-    writeln!(file, "{OWNER_MARK}{}", std::process::id()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    Ok(file)
-}
-
-/// What follows the mark in an owner file of ours.
-fn read_owner(file: &mut File) -> Option<String> {
-    let mut text = String::new();
-    file.take(64).read_to_string(&mut text).ok()?;
-    text.strip_prefix(OWNER_MARK).map(str::to_owned)
+    owner_file::take(&path, &std::process::id().to_string()).map_err(failed)?.ok_or_else(|| {
+        let owner = File::open(&path).ok().and_then(|mut file| owner_file::text(&mut file));
+        FilesError::InUse { folder: folder.to_owned(), owner }
+    })
 }
 
 /// Removes folders of ours in `parent` whose owner is gone. Anything that is doubtful stays.
@@ -138,10 +119,7 @@ fn sweep(parent: &Path, own: &Path) {
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) || !same_owner(&path, own) {
             continue;
         }
-        let Ok(mut file) = File::open(path.join(OWNER_FILE)) else { continue };
-        if read_owner(&mut file).is_none() || file.try_lock().is_err() {
-            continue;
-        }
+        let Some(_lock) = owner_file::left(&path.join(OWNER_FILE)) else { continue };
         match fs::remove_dir_all(&path) {
             Ok(()) => tracing::info!(folder = %path.display(), "removed what a killed run left behind"),
             Err(error) => tracing::warn!(%error, folder = %path.display(), "left by a killed run, cannot be removed"),

@@ -6,6 +6,7 @@ pub mod containers;
 mod files;
 mod namespace;
 pub(crate) mod network;
+mod owner_file;
 mod servers;
 mod settings;
 pub(crate) mod state;

@@ -195,27 +195,36 @@ impl Faults {
             }
             let _order = self.order.lock().await;
             self.heal_one(on, containers).await?;
-            match (on, fault) {
-                (Dependency::Consumers, _) => self.members.pause(true),
-                // Where there is no container of ours it is played before the server.
-                (_, Fault::Pause | Fault::Stop | Fault::Kill) => match (server_of(on), containers) {
-                    (Some(server), Some(containers)) => match fault {
-                        Fault::Pause => containers.pause(server).await?,
-                        Fault::Stop => containers.stop(server).await?,
-                        _ => containers.kill(server).await?,
-                    },
-                    _ => self.switch(on, Some(fault)),
-                },
-                (_, fault) if Link::can_have(fault) => match link_of(on, containers) {
-                    Some(link) => link.set(Some(fault)),
-                    None => self.switch(on, Some(fault)),
-                },
-                _ => self.switch(on, Some(fault)),
+            // From here on, though it may take seconds until a server has stopped: it refuses from the first one on.
+            self.record(on, fault, true);
+            if let Err(error) = self.begin(on, fault, containers).await {
+                self.record(on, fault, false);
+                return Err(error);
             }
             self.active.lock().insert(on, fault);
-            self.record(on, fault, true);
             Ok(())
         })
+    }
+
+    async fn begin(&self, on: Dependency, fault: Fault, containers: Option<&Containers>) -> Result<(), FaultError> {
+        match (on, fault) {
+            (Dependency::Consumers, _) => self.members.pause(true),
+            // Where there is no container of ours it is played before the server.
+            (_, Fault::Pause | Fault::Stop | Fault::Kill) => match (server_of(on), containers) {
+                (Some(server), Some(containers)) => match fault {
+                    Fault::Pause => containers.pause(server).await?,
+                    Fault::Stop => containers.stop(server).await?,
+                    _ => containers.kill(server).await?,
+                },
+                _ => self.switch(on, Some(fault)),
+            },
+            (_, fault) if Link::can_have(fault) => match link_of(on, containers) {
+                Some(link) => link.set(Some(fault)),
+                None => self.switch(on, Some(fault)),
+            },
+            _ => self.switch(on, Some(fault)),
+        }
+        Ok(())
     }
 
     /// Ends the fault of a dependency, if it has one.

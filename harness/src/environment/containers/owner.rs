@@ -1,13 +1,11 @@
 //! Whose containers are whose.
 //!
-//! A run holds the lock on a file of its own, and every container it makes names that run in a label. The operating
-//! system gives the lock back when the process ends, however it ends, so "is the owner still alive" is asked of the
-//! lock and not of a process number, which may mean another process by now. The lock is taken before the first
-//! container is made. The files lie in the user's state folder and not in a temporary one: after a restart of the
+//! A run owns a file (`owner_file.rs`), and every container it makes names that run in a label. The lock is taken before
+//! the first container is made. The files lie in the user's state folder and not in a temporary one: after a restart of the
 //! machine the containers are still there, and so must be what says whose they were.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
@@ -15,6 +13,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{ContainersError, Server, watchdog};
+use crate::environment::owner_file;
 use crate::environment::state::state_folder;
 
 /// The folder of lock files this container's owner uses. Another user or machine has another one, cannot ask for its
@@ -35,8 +34,6 @@ pub(super) const IMAGE: &str = "dev.ackscope.image";
 /// There when it outlives its run.
 pub(super) const KEPT: &str = "dev.ackscope.kept";
 
-/// What a lock file begins with once its lock is taken; another text is not ours.
-const MARK: &str = "ackscope ";
 /// How often a lock that another process holds is asked for.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long another start of kept containers may take: longer than its servers may.
@@ -89,11 +86,8 @@ impl Place {
     pub(super) fn begin_run(&self) -> Result<Run, ContainersError> {
         let id = Uuid::new_v4();
         let path = self.lock_path(id);
-        let failed = ContainersError::state(&path);
-        let mut lock = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(&failed)?;
-        lock.lock().map_err(&failed)?;
-        // Written after the lock is held: a sweeper that finds no mark leaves the file alone.
-        writeln!(lock, "{MARK}{}", std::process::id()).map_err(&failed)?;
+        let lock = owner_file::create(&path, &std::process::id().to_string());
+        let lock = lock.map_err(ContainersError::state(&path))?;
         let watchdog = watchdog::start(&id.to_string());
         Ok(Run { id, path, place: self.id.clone(), lock, watchdog })
     }
@@ -108,15 +102,12 @@ impl Place {
         // What a label says is not used as a path.
         let run = run.parse().ok()?;
         let path = self.lock_path(run);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
+        match path.try_exists() {
             // An owner removes its file after its containers; what turned up later is left over too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Some(DeadOwner { run, path, _lock: None });
-            }
-            Err(_) => return None,
-        };
-        (is_marked(&mut file) && file.try_lock().is_ok()).then_some(DeadOwner { run, path, _lock: Some(file) })
+            Ok(false) => Some(DeadOwner { run, path, _lock: None }),
+            Ok(true) => owner_file::left(&path).map(|(lock, _)| DeadOwner { run, path, _lock: Some(lock) }),
+            Err(_) => None,
+        }
     }
 
     /// Waits until the owner of a run is gone, without a limit: it lives as long as it likes. `None` when it has ended
@@ -125,11 +116,8 @@ impl Place {
         let run = run.parse().ok()?;
         let path = self.lock_path(run);
         let mut file = File::open(&path).ok()?;
-        (is_marked(&mut file) && file.lock().is_ok() && path.exists()).then_some(DeadOwner {
-            run,
-            path,
-            _lock: Some(file),
-        })
+        owner_file::text(&mut file)?;
+        (file.lock().is_ok() && path.exists()).then_some(DeadOwner { run, path, _lock: Some(file) })
     }
 
     /// Lets one process at a time start or remove kept containers. The lock ends when the file is dropped.
@@ -149,11 +137,6 @@ impl Place {
         tokio::time::timeout(KEPT_LIMIT, taking).await.map_err(|_| ContainersError::KeptBusy(KEPT_LIMIT))??;
         Ok(file)
     }
-}
-
-fn is_marked(file: &mut File) -> bool {
-    let mut text = String::new();
-    file.take(64).read_to_string(&mut text).is_ok() && text.starts_with(MARK)
 }
 
 /// A run that ended without removing its containers.
