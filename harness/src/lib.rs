@@ -22,6 +22,7 @@
 //! | [`services`] | the simulated media and search services, with faults |
 //! | [`load`] | open-model load and the search for the capacity |
 //! | [`matrix`] | who may do what, asked of a running backend and held against a table |
+//! | [`viewer`] | a recording in the interface, without a backend |
 //! | [`report`] | terminal, JSON, JUnit and HTML reports |
 //!
 //! **Invariant:** knows `ackscope-protocol` and `ackscope-core`, never the interface or the shell.
@@ -52,4 +53,5 @@ pub mod services;
 pub mod socketio;
 pub mod stored;
 pub mod users;
+pub mod viewer;
 pub mod world;

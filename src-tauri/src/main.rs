@@ -8,30 +8,31 @@
 #![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
 
 mod backend;
+mod dialogs;
+mod log_file;
 mod menu;
+mod plan;
+mod recent;
 mod signals;
+mod splash;
 mod window;
 
-use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ackscope_harness::environment::{
-    BackendChoice, Settings, SettingsError, TokenKeyError, load_or_create_token_key, token_key_path,
-};
-use ackscope_harness::host::HostOptions;
-use ackscope_harness::recording::{RecordOptions, place};
+use ackscope_harness::environment::BackendChoice;
 use clap::Parser;
+use tauri::{AppHandle, Manager as _};
+use tauri_plugin_window_state::StateFlags;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+
+use crate::backend::{Request, Requests, Stage};
+use crate::plan::{Plan, PlanError};
 
 /// How long the harness may take to stop and remove what it started, containers included.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
-
-/// Where the log's filter is read from, as for the command line.
-const LOG_VARIABLE: &str = "ACKSCOPE_LOG";
 
 /// Ackscope in a window: the chat backend, its simulated users and the timeline.
 ///
@@ -53,6 +54,9 @@ struct Args {
     /// Start empty and do not play the tour.
     #[arg(long)]
     no_tour: bool,
+    /// Show this recording. No backend is started before the live run is asked for.
+    #[arg(value_name = "RECORDING")]
+    recording: Option<PathBuf>,
 }
 
 /// Why the app could not start or did not end well.
@@ -61,11 +65,7 @@ enum ShellError {
     #[error("there is no display to open a window on; `ackscope serve` shows the same interface in a browser")]
     NoDisplay,
     #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    TokenKey(#[from] TokenKeyError),
-    #[error("the current folder cannot be read: {0}")]
-    Folder(std::io::Error),
+    Plan(#[from] PlanError),
     #[error("the threads for the backend could not be started: {0}")]
     Runtime(std::io::Error),
     #[error("the window could not be opened: {0}")]
@@ -82,7 +82,7 @@ impl ShellError {
     /// 2 for wrong usage, 3 when the environment failed, as everywhere in Ackscope.
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) => ExitCode::from(2),
+            Self::Plan(_) => ExitCode::from(2),
             Self::Backend(error) if error.is_usage() => ExitCode::from(2),
             _ => ExitCode::from(3),
         }
@@ -90,7 +90,12 @@ impl ShellError {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let args = Args::parse();
+    #[cfg(target_os = "linux")]
+    if let Some(error) = without_graphics_card() {
+        writeln!(std::io::stderr(), "ackscope-desktop: the window may stay empty: {error}").ok();
+    }
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
@@ -101,10 +106,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), ShellError> {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
-    let json = args.json;
-    let options = host_options(args)?;
+    log_file::start();
+    let Args { backend, json, data, no_tour, recording } = args;
+    let plan = Plan::read(backend, data, no_tour)?;
     check_display()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("ackscope")
@@ -113,14 +117,27 @@ fn run(args: Args) -> Result<(), ShellError> {
         .map_err(ShellError::Runtime)?;
     tauri::async_runtime::set(runtime.handle().clone());
 
-    let app = tauri::Builder::default()
+    let (requests, received) = Requests::new();
+    let mut builder = tauri::Builder::default();
+    if !json {
+        // First of all: a second start ends in there. A script wants an instance of its own.
+        builder = builder.plugin(tauri_plugin_single_instance::init(started_again));
+    }
+    let app = builder
+        .plugin(tauri_plugin_dialog::init())
+        .plugin(tauri_plugin_window_state::Builder::new().with_state_flags(remembered()).build())
+        .manage(requests)
         .menu(menu::build)
         .on_menu_event(|app, event| menu::on_event(app, &event))
         .build(tauri::generate_context!())?;
-    let window = window::open(app.handle())?;
+    tracing::info!("ackscope-desktop {}", env!("CARGO_PKG_VERSION"));
+    let title = window::Title::default();
+    let (window, splash) = window::open(app.handle(), &title)?;
 
     let stop = CancellationToken::new();
-    let backend = runtime.spawn(backend::run(options, window, json, stop.clone()));
+    let first = recording.map_or(Request::Live, |file| Request::Open(absolute(&file, None)));
+    let stage = Stage { app: app.handle().clone(), window, splash, title, plan, json };
+    let backend = runtime.spawn(backend::run(stage, first, received, stop.clone()));
     runtime.spawn(signals::exit_on_signal(app.handle().clone()));
 
     // Returns when the last window is closed, on the menu's Quit and on a signal.
@@ -134,37 +151,45 @@ fn run(args: Args) -> Result<(), ShellError> {
     Ok(())
 }
 
-/// What the flags, the settings file and the environment ask for.
-fn host_options(args: Args) -> Result<HostOptions, ShellError> {
-    let variable = |name: &str| std::env::var_os(name);
-    let flags = Settings { backend: args.backend, data: args.data, ..Settings::default() };
-    let folder = std::env::current_dir().map_err(ShellError::Folder)?;
-    let settings = Settings::load(flags, &folder, variable)?;
-    let default = HostOptions::default();
-    Ok(HostOptions {
-        environment: settings.environment(),
-        chat: settings.chat.unwrap_or(default.chat),
-        ui: settings.ui,
-        limits: settings.node_limits(),
-        unverified_media: settings.unverified_media.unwrap_or_default(),
-        // Kept files have a history of their own; the tour would write into it with every start.
-        play_tour: !args.no_tour && settings.data.is_none(),
-        // The machine's own, so that clients outside can join with `ackscope token`.
-        token_key: Some(load_or_create_token_key(&token_key_path(variable)?)?),
-        record: record(variable),
-        ..default
-    })
+/// What of the window is found again by the next start.
+fn remembered() -> StateFlags {
+    StateFlags::SIZE | StateFlags::POSITION | StateFlags::MAXIMIZED | StateFlags::FULLSCREEN
 }
 
-/// What is done in the app is recorded as what `ackscope serve` does is, so that it can be looked at again.
-fn record(variable: impl Fn(&str) -> Option<OsString>) -> Option<RecordOptions> {
-    match place::options(variable) {
-        Ok(options) => options.map(|options| RecordOptions { title: Some("By hand".to_owned()), ..options }),
-        Err(no_place) => {
-            tracing::warn!("{no_place}");
-            None
+/// Somebody started the app while it runs: its window comes forward and shows the recording that was named.
+fn started_again(app: &AppHandle, words: Vec<String>, folder: String) {
+    window::bring_forward(app);
+    match Args::try_parse_from(words) {
+        Ok(Args { recording: Some(file), .. }) => {
+            app.state::<Requests>().ask(Request::Open(absolute(&file, Some(Path::new(&folder)))));
         }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("a second start was not understood: {error}"),
     }
+}
+
+/// The whole path of a file that was named in `folder`, or in the current one.
+fn absolute(file: &Path, folder: Option<&Path>) -> PathBuf {
+    let file = folder.map_or_else(|| file.to_owned(), |folder| folder.join(file));
+    std::path::absolute(&file).unwrap_or(file)
+}
+
+/// WebKit draws nothing through a graphics card that is not there. What tells it so must be in the environment a program
+/// starts with, so the program takes its own place; when that fails it says why.
+#[cfg(target_os = "linux")]
+fn without_graphics_card() -> Option<std::io::Error> {
+    use std::os::unix::process::CommandExt as _;
+    const VARIABLE: &str = "WEBKIT_DISABLE_DMABUF_RENDERER";
+    if Path::new("/dev/dri").exists() || std::env::var_os(VARIABLE).is_some() {
+        return None;
+    }
+    let own = match std::env::current_exe() {
+        Ok(own) => own,
+        Err(error) => return Some(error),
+    };
+    let mut again = std::process::Command::new(own);
+    again.args(std::env::args_os().skip(1)).env(VARIABLE, "1").env("LIBGL_ALWAYS_SOFTWARE", "1");
+    Some(again.exec())
 }
 
 /// Tauri panics without a display; this says it in a sentence.

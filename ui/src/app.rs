@@ -399,6 +399,11 @@ impl App {
                     self.dock.open(Pane::Scenarios);
                     self.send(&Command::OpenScenario { path }, now_secs);
                 }
+                Action::SaveByHand => {
+                    self.dock.open(Pane::Scenarios);
+                    let command = self.scenarios.save_by_hand();
+                    self.send(&command, now_secs);
+                }
                 Action::Tell(text) => self.toasts.push(text, now_secs),
             }
             ctx.request_repaint();
@@ -441,6 +446,8 @@ impl App {
             if pressed(Modifiers::COMMAND, key)
                 && let Some(user) = self.run.users().get(index)
             {
+                // At once, because letters may come in the same frame; the action follows when the chat is not open.
+                ui.memory_mut(|memory| memory.request_focus(composer_id(&user.user_id)));
                 self.actions.push(Action::WriteAs(user.user_id.clone()));
             }
         }

@@ -970,6 +970,27 @@ fn what_was_done_by_hand_becomes_a_scenario() {
 }
 
 #[test]
+fn what_was_done_by_hand_is_saved_without_the_mouse() {
+    let mut desk = Desk::with(&sample());
+    desk.harness.heard();
+    desk.press(Modifiers::COMMAND, Key::K);
+    // The letters and Enter come faster than frames do.
+    desk.ui.get_by_label("Command").type_text("save what was done by hand");
+    desk.press(Modifiers::NONE, Key::Enter);
+    desk.settle();
+    let by_hand = Command::ScenarioByHand { name: "Done by hand".to_owned() };
+    let asked = desk.harness.commands().into_iter().find(|(_, command)| *command == by_hand);
+    let (id, _) = asked.expect("the palette asks for it");
+    let text = "scenario: Done\n".to_owned();
+    let (steps, problems) = (Vec::new(), Vec::new());
+    desk.answer(id, CommandAnswer::Scenario { path: None, text: text.clone(), steps, problems });
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    let save = Command::SaveScenario { path: "by-hand.yaml".to_owned(), text, replace: false };
+    assert_eq!(desk.commands().last(), Some(&save));
+}
+
+#[test]
 fn the_palette_does_what_is_typed() {
     let mut script = Script::default();
     start(&mut script);

@@ -3,20 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use ackscope_harness::control::{ControlServer, Recorded};
 use ackscope_harness::history::excerpt;
-use ackscope_harness::recorder::{EVENTS_MAX, Recorder};
 use ackscope_harness::recording::{Ending, Header, Recording, RecordingReader, place};
 use ackscope_harness::report::files::write_report;
 use ackscope_harness::report::json::JsonReport;
 use ackscope_harness::report::micros;
 use ackscope_harness::report::paint::Paint;
 use ackscope_harness::report::terminal::{TerminalReport, audit_text};
-use ackscope_protocol::Timestamp;
-use ackscope_protocol::control::Environment;
+use ackscope_harness::viewer::{FOLLOW_INTERVAL, Pace, Viewer, due, reason};
 use ackscope_protocol::trace::{ConnectionState, Happening, TraceEvent};
 use ackscope_protocol::wire::ServerEvent;
 use serde::Serialize;
@@ -26,8 +21,6 @@ use tokio::time::Instant;
 use super::args::ReplayArgs;
 use super::{Exit, Outcome, Trouble, out, signals};
 
-/// How often a file that is still written is looked at again.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 /// Columns of a message's text in a line.
 const TEXT_COLUMNS: usize = 60;
 
@@ -135,12 +128,6 @@ fn summary(args: &ReplayArgs, recording: &Recording) -> Outcome {
     })
 }
 
-/// What stands where a live run says on what it runs.
-fn reason(header: &Header) -> String {
-    let seed = header.seed.map_or(String::new(), |seed| format!(" (seed {seed})"));
-    format!("Recording of {}, ackscope {}, {}{seed}", header.started_at, header.ackscope_version, header.backend_reason)
-}
-
 /// Prints what people want to see of the events, at a pace. False when somebody interrupted.
 async fn lines_at_pace(recording: &Recording, speed: f64) -> Result<bool, Trouble> {
     let interrupted = signals::asked_to_end();
@@ -155,13 +142,6 @@ async fn lines_at_pace(recording: &Recording, speed: f64) -> Result<bool, Troubl
     }
     out::line("");
     Ok(true)
-}
-
-/// When an event is shown.
-fn due(began: Instant, at_us: u64, speed: f64) -> Instant {
-    let after = Duration::try_from_secs_f64(at_us as f64 / 1e6 / speed).unwrap_or(Duration::MAX);
-    // So late that nobody waits for it: a year from now.
-    began.checked_add(after).unwrap_or_else(|| began + Duration::from_hours(365 * 24))
 }
 
 /// Prints the events of a file that is still written until it is closed. False when somebody interrupted.
@@ -229,46 +209,28 @@ fn line(event: &TraceEvent) -> Option<String> {
 
 /// Serves the interface with the recording in it until somebody asks it to end.
 async fn in_interface(args: &ReplayArgs, file: &Path, ui: SocketAddr) -> Outcome {
-    let mut reader = RecordingReader::open(file).map_err(Trouble::usage)?;
-    let header = reader.header().clone();
-    let recorder = Recorder::of_run(header.run_id, EVENTS_MAX);
-    let mut at_pace = None;
-    let business_now = if args.follow {
-        header.started_at
-    } else {
-        let file = file.to_owned();
-        let recording = tokio::task::spawn_blocking(move || Recording::open(&file)).await?.map_err(Trouble::usage)?;
-        for remark in recording.remarks() {
-            out::note(&out::harmless(&remark));
-        }
-        let now = business_end(&recording);
-        match args.speed {
-            Some(speed) => at_pace = Some((recording.events, speed)),
-            None => recorder.replay(recording.events),
-        }
-        now
+    let pace = match args.speed {
+        _ if args.follow => Pace::Follow,
+        Some(speed) => Pace::Speed(speed),
+        None => Pace::Whole,
     };
-    let environment = Environment {
-        backend: header.backend,
-        reason: reason(&header),
-        chat_url: "none (a recording)".to_owned(),
-        ackscope_version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let recorded = Recorded { recorder: recorder.clone(), environment, business_now };
     let interrupted = signals::asked_to_end();
     tokio::pin!(interrupted);
-    let server = ControlServer::start_recorded(ui, recorded).await.map_err(Trouble::usage)?;
+    let mut viewer = Viewer::open(file.to_owned(), ui, pace).await.map_err(Trouble::usage)?;
+    if !args.follow {
+        for remark in viewer.remarks() {
+            out::note(&out::harmless(remark));
+        }
+    }
     if args.json {
-        out::json(&json!({ "ui": server.url() }))?;
+        out::json(&json!({ "ui": viewer.ui_url() }))?;
     } else {
-        let ready = format!("Ready: interface {}, {}. Ctrl-C ends it.", server.url(), reason(&header));
+        let ready = format!("Ready: interface {}, {}. Ctrl-C ends it.", viewer.ui_url(), reason(viewer.header()));
         out::line(&out::harmless(&ready));
     }
     let playing = async {
-        if args.follow {
-            follow_into(&mut reader, &recorder).await?;
-        } else if let Some((events, speed)) = at_pace {
-            play_into(&recorder, events, speed).await;
+        if let Some(sentence) = viewer.played().await.map_err(Trouble::environment)? {
+            out::note(&out::harmless(&sentence));
         }
         std::future::pending::<Result<(), Trouble>>().await
     };
@@ -276,41 +238,6 @@ async fn in_interface(args: &ReplayArgs, file: &Path, ui: SocketAddr) -> Outcome
         failed = playing => failed,
         ended = &mut interrupted => ended.map(drop).map_err(Trouble::from),
     };
-    server.shutdown().await;
+    viewer.shutdown().await;
     ended.map(|()| Exit::Pass)
-}
-
-/// Business time at the end of a recording: what passed, and what was skipped.
-fn business_end(recording: &Recording) -> Timestamp {
-    let passed_ms = recording.events.last().map_or(0, |event| event.at_us / 1_000);
-    let skipped_ms = recording.events.iter().fold(0_u64, |sum, event| match event.what {
-        Happening::ClockAdvanced { by_ms } => sum.saturating_add(by_ms),
-        _ => sum,
-    });
-    let ms = i64::try_from(passed_ms.saturating_add(skipped_ms)).unwrap_or(i64::MAX);
-    Timestamp::from_millis(recording.header.started_at.as_millis().saturating_add(ms))
-}
-
-async fn play_into(recorder: &Recorder, events: Vec<Arc<TraceEvent>>, speed: f64) {
-    let began = Instant::now();
-    for event in events {
-        tokio::time::sleep_until(due(began, event.at_us, speed)).await;
-        recorder.replay([event]);
-    }
-}
-
-async fn follow_into(reader: &mut RecordingReader<std::fs::File>, recorder: &Recorder) -> Result<(), Trouble> {
-    loop {
-        while let Some(events) = reader.next_events().map_err(Trouble::environment)? {
-            recorder.replay(events);
-        }
-        if !matches!(reader.ending(), None | Some(Ending::Open { .. })) {
-            if let Some(sentence) = reader.ending().and_then(|ending| ending.sentence(recorder.next_index())) {
-                out::note(&out::harmless(&sentence));
-            }
-            return Ok(());
-        }
-        // Nobody tells when a file grows.
-        tokio::time::sleep(FOLLOW_INTERVAL).await;
-    }
 }

@@ -37,6 +37,7 @@ pub use self::namespace::{Namespace, NamespaceError};
 use self::servers::{Place, Servers};
 pub use self::servers::{ServerProblem, ServerProblems};
 pub use self::settings::{Addresses, ImageNames, SETTINGS_FILE, Settings, SettingsError, parse_limit, variable_of};
+pub use self::state::state_folder;
 pub use self::token_key::{TokenKeyError, load_or_create_token_key, token_key_path};
 
 /// How long the end waits for the last user of the backend to let go of it.

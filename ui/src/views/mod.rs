@@ -72,6 +72,8 @@ pub enum Action {
     Timeline(timeline::Step),
     /// Open a scenario file.
     OpenScenario(String),
+    /// Write what was done by hand as a scenario and ask where to save it.
+    SaveByHand,
     /// Tell the person something.
     Tell(String),
 }

@@ -124,6 +124,7 @@ pub fn entries<'a>(scene: &Scene<'_>, scenarios: impl Iterator<Item = &'a str>) 
             add(title, "", Action::Do(Command::SetFault { on, fault: row.kind.usual() }));
         }
     }
+    add("Save what was done by hand as a scenario…".to_owned(), "", Action::SaveByHand);
     for path in scenarios {
         add(format!("Open scenario {path}"), "", Action::OpenScenario(path.to_owned()));
     }
@@ -157,18 +158,21 @@ pub fn score(query: &str, name: &str) -> Option<i32> {
     Some(total)
 }
 
+/// The entries that fit what was typed, by their place in `entries`, the best first.
+fn fitting(query: &str, entries: &[Entry]) -> Vec<(i32, usize)> {
+    let fits = |(index, entry): (usize, &Entry)| Some((score(query, &entry.title)?, index));
+    let mut found: Vec<(i32, usize)> = entries.iter().enumerate().filter_map(fits).collect();
+    // Stable: what fits the same stays in its order.
+    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    found.truncate(SHOWN_MAX);
+    found
+}
+
 impl Palette {
     /// Draws it. Returns whether it should close.
     pub fn ui(&mut self, ui: &Ui, scene: &mut Scene<'_>, entries: &[Entry]) -> bool {
         let tokens = scene.tokens;
-        let mut found: Vec<(i32, usize)> = entries
-            .iter()
-            .enumerate()
-            .filter_map(|(index, entry)| Some((score(&self.query, &entry.title)?, index)))
-            .collect();
-        // Stable: what fits the same stays in its order.
-        found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-        found.truncate(SHOWN_MAX);
+        let mut found = fitting(&self.query, entries);
         let (up, down) = ui.input_mut(|input| {
             let mut pressed = |key| input.consume_key(Modifiers::NONE, key);
             (pressed(Key::ArrowUp), pressed(Key::ArrowDown))
@@ -195,6 +199,8 @@ impl Palette {
             }
             if field.changed() {
                 self.chosen = 0;
+                // Enter may come in the frame of the last letters.
+                found = fitting(&self.query, entries);
             }
             let mut taken =
                 (field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter))).then_some(self.chosen);

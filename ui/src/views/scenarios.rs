@@ -17,6 +17,8 @@ use crate::dock::Pane;
 use crate::format::duration;
 use crate::theme::{RADIUS, Tokens, space, strong_family};
 
+/// What a scenario is called that was written down from what was done by hand.
+const BY_HAND: &str = "Done by hand";
 /// A text is checked when nobody has typed for so long, in seconds.
 const PAUSE_SECS: f64 = 0.4;
 /// Width of the line numbers.
@@ -43,6 +45,8 @@ struct Open {
     wanted_line: Option<u32>,
     /// The path that is typed to save under.
     save_as: Option<String>,
+    /// Whether the text cursor is to go there.
+    wants_save_focus: bool,
 }
 
 impl Open {
@@ -52,6 +56,12 @@ impl Open {
 
     fn is_checked(&self) -> bool {
         self.checked.as_ref() == Some(&self.text)
+    }
+
+    /// Asks where to save it.
+    fn ask_where(&mut self) {
+        self.save_as = Some(self.path.clone().unwrap_or_else(|| "by-hand.yaml".to_owned()));
+        self.wants_save_focus = true;
     }
 }
 
@@ -67,6 +77,8 @@ pub struct Scenarios {
     problem: Option<String>,
     /// A file of that name was there already.
     may_replace: bool,
+    /// Whether what was done by hand is to be saved as soon as it is written down.
+    saves_by_hand: bool,
 }
 
 impl Scenarios {
@@ -83,6 +95,12 @@ impl Scenarios {
     /// Takes how a scenario goes.
     pub fn went(&mut self, progress: ScenarioProgress) {
         self.progress = Some(progress);
+    }
+
+    /// Writes down what was done by hand; when that is there, the text cursor stands where its file is named.
+    pub fn save_by_hand(&mut self) -> Command {
+        self.saves_by_hand = true;
+        Command::ScenarioByHand { name: BY_HAND.to_owned() }
     }
 
     /// Takes the answer of a command of this pane.
@@ -106,11 +124,16 @@ impl Scenarios {
                 }
                 self.files = None;
             }
-            (_, CommandAnswer::Scenario { path, text, steps, problems }) => {
+            (command, CommandAnswer::Scenario { path, text, steps, problems }) => {
                 // What was done by hand is in no file yet.
                 let saved = path.is_some().then(|| text.clone());
                 let checked = Some(text.clone());
-                self.open = Some(Open { path, text, saved, checked, steps, problems, ..Open::default() });
+                let mut open = Open { path, text, saved, checked, steps, problems, ..Open::default() };
+                if matches!(command, Command::ScenarioByHand { .. }) && std::mem::take(&mut self.saves_by_hand) {
+                    open.ask_where();
+                    self.may_replace = false;
+                }
+                self.open = Some(open);
                 self.shows_list = false;
                 self.progress = None;
             }
@@ -134,6 +157,7 @@ impl Scenarios {
                 }
             }
             Command::SaveScenario { replace: false, .. } => self.may_replace = true,
+            Command::ScenarioByHand { .. } => self.saves_by_hand = false,
             _ => {}
         }
         self.problem = Some(reason);
@@ -175,7 +199,7 @@ impl Scenarios {
             let button = widgets::primary_button(tokens, "From what was done by hand");
             let hint = "Writes a scenario of what the users of this run did, and of what it led to";
             if ui.add_enabled(scene.is_ready, button).on_hover_text(hint).clicked() {
-                scene.command(Command::ScenarioByHand { name: "Done by hand".to_owned() });
+                scene.command(Command::ScenarioByHand { name: BY_HAND.to_owned() });
             }
             if ui.add_enabled(scene.is_ready, egui::Button::new("New")).clicked() {
                 let text = NEW.to_owned();
@@ -333,7 +357,7 @@ impl Scenarios {
                 scene.command(Command::SaveScenario { path, text: open.text.clone(), replace: true });
             }
             if ui.add_enabled(scene.is_ready, egui::Button::new("Save as…")).clicked() {
-                open.save_as = Some(open.path.clone().unwrap_or_else(|| "by-hand.yaml".to_owned()));
+                open.ask_where();
                 self.may_replace = false;
             }
         });
@@ -346,11 +370,16 @@ impl Scenarios {
         ui.horizontal_wrapped(|ui| {
             let label = ui.label("Save as");
             let field = ui.add(TextEdit::singleline(path).desired_width(200.0)).labelled_by(label.id);
+            if std::mem::take(&mut open.wants_save_focus) {
+                field.request_focus();
+            }
             if field.changed() {
                 self.may_replace = false;
             }
             let can_save = scene.is_ready && !path.trim().is_empty();
-            if ui.add_enabled(can_save, widgets::primary_button(scene.tokens, "Save file")).clicked() {
+            let is_entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+            let button = ui.add_enabled(can_save, widgets::primary_button(scene.tokens, "Save file"));
+            if button.clicked() || is_entered && can_save {
                 replace = Some(false);
             }
             if self.may_replace && ui.add_enabled(can_save, egui::Button::new("Replace the file")).clicked() {
