@@ -61,8 +61,9 @@ pub(super) async fn carry_out(shared: &Shared, now: &Shown, command: Command) ->
             if let Shown::Live(world) | Shown::Played(world) = now {
                 world.recorder().flush().await;
             }
-            let a = of_shown(now, shared.theatre.progress().map(|progress| progress.name));
-            let comparison = blocking(move || Ok(Box::new(compare_runs(&a, &b)))).await?;
+            let header = header_of(now, shared.theatre.progress().map(|progress| progress.name));
+            let recorder = now.recorder().clone();
+            let comparison = blocking(move || Ok(Box::new(compare_runs(&of_run(header, &recorder), &b)))).await?;
             Ok(CommandAnswer::Compared { comparison })
         }
         Command::ReadRecording { path, from_index } => {
@@ -123,15 +124,15 @@ fn file(path: &str) -> Result<PathBuf, WireError> {
     Ok(whole)
 }
 
-/// The run that is shown, as a recording of it would be opened now.
-fn of_shown(now: &Shown, scenario: Option<String>) -> Recording {
+/// What a recording of the run that is shown would say of it.
+fn header_of(now: &Shown, scenario: Option<String>) -> Header {
     let title = match now {
         Shown::Live(_) => "The live run".to_owned(),
         Shown::Played(_) => scenario.unwrap_or_else(|| "The scenario's run".to_owned()),
         Shown::Recorded(_) => "The recording that is shown".to_owned(),
     };
     let environment = now.environment();
-    let header = Header {
+    Header {
         ackscope_version: environment.ackscope_version,
         trace_version: TRACE_VERSION,
         run_id: now.recorder().run_id(),
@@ -140,10 +141,10 @@ fn of_shown(now: &Shown, scenario: Option<String>) -> Recording {
         backend_reason: environment.reason,
         seed: None,
         title: Some(title),
-    };
-    of_run(header, now.recorder())
+    }
 }
 
+/// A run as a recording of it would be opened now.
 fn of_run(header: Header, recorder: &Recorder) -> Recording {
     let batch = recorder.snapshot();
     Recording {
