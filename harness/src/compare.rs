@@ -18,7 +18,7 @@
 //! fixed seed: the same two files always give the same answer. What differs between two runs of the same build
 //! because the machine was busier the second time is *not* in it; nothing within one run could tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use ackscope_protocol::trace::Stage;
 use ackscope_protocol::wire::AckState;
@@ -405,10 +405,49 @@ fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
+// ---- single messages -------------------------------------------------------------------------------------------
+
+/// Messages of two runs, one beside the other.
+#[derive(Debug, Default)]
+pub struct Matched<'a> {
+    /// Only the run before has them, in the order they were sent.
+    pub only_before: Vec<&'a MessageHistory>,
+    /// Only the run after has them.
+    pub only_after: Vec<&'a MessageHistory>,
+    /// Both have them, and their senders were told different things last.
+    pub ended_differently: Vec<(&'a MessageHistory, &'a MessageHistory)>,
+}
+
+/// Looks for the messages of one run in another. Ids say nothing, because conversations have others in each run: the
+/// same message is one of the same person with the same text, the second of two such is the second of two.
+pub fn match_messages<'a>(before: &'a History, after: &'a History) -> Matched<'a> {
+    fn key<'a>(history: &'a History, message: &'a MessageHistory) -> (Option<&'a str>, Option<&'a str>) {
+        let person = message.sender.as_ref().map(|sender| history.person(sender).as_str());
+        (person, message.text.as_deref())
+    }
+    let mut waiting: HashMap<_, VecDeque<&MessageHistory>> = HashMap::new();
+    for message in sent(after) {
+        waiting.entry(key(after, message)).or_default().push_back(message);
+    }
+    let mut matched = Matched::default();
+    for message in sent(before) {
+        match waiting.get_mut(&key(before, message)).and_then(VecDeque::pop_front) {
+            None => matched.only_before.push(message),
+            Some(other) if outcome(message) != outcome(other) => matched.ended_differently.push((message, other)),
+            Some(_) => {}
+        }
+    }
+    matched.only_after = waiting.into_values().flatten().collect();
+    matched.only_after.sort_by_key(|message| message.sent_us.first().copied());
+    matched.only_before.sort_by_key(|message| message.sent_us.first().copied());
+    matched.ended_differently.sort_by_key(|(message, _)| message.sent_us.first().copied());
+    matched
+}
+
 // ---- outcomes, findings, rates --------------------------------------------------------------------------------
 
-/// What a message's sender was told last.
-fn outcome(message: &MessageHistory) -> String {
+/// What a message's sender was told last, such as `persisted` or `rejected overloaded`.
+pub fn outcome(message: &MessageHistory) -> String {
     let told = |seen: &&crate::history::SeenAck| {
         seen.ack.state != AckState::Pending && Some(&seen.user) == message.sender.as_ref()
     };

@@ -214,3 +214,37 @@ fn empty_recordings_are_compared_without_a_word_too_much() {
     assert!(comparison.latencies.is_empty() && comparison.outcomes.is_empty());
     assert!(table(&comparison, Paint::OFF).contains("no promise was checked"));
 }
+
+#[test]
+fn messages_are_matched_by_who_sent_what_and_not_by_id() {
+    let mut before = Trace::new(&["ana", "ben"]);
+    let mut after = Trace::new(&["ana", "ben"]);
+    // Something before it gives everything after it another id.
+    let other = after.send_at(500, "ben", "only after");
+    after.delivered_at(900, &other, 1);
+    for (trace, second_is_delivered) in [(&mut before, true), (&mut after, false)] {
+        for (number, text) in ["twice", "twice", "once"].into_iter().enumerate() {
+            let at_us = 1_000 + number as u64 * 1_000;
+            let message = trace.send_at(at_us, "ana", text);
+            if number == 1 && !second_is_delivered {
+                trace.rejected_at(at_us + 300, &message, ErrorCode::Overloaded);
+            } else {
+                trace.delivered_at(at_us + 300, &message, number as u64 + 2);
+            }
+        }
+    }
+    before.send_at(9_000, "ben", "once");
+    let (before, after) = (History::of(&before.events), History::of(&after.events));
+    let matched = match_messages(&before, &after);
+    let said = |message: &MessageHistory| {
+        let sender = message.sender.as_ref().map_or("", |sender| sender.as_str());
+        format!("{sender}: {} at {:?}", message.text.as_deref().unwrap_or_default(), message.sent_us)
+    };
+    assert_eq!(matched.only_before.iter().map(|one| said(one)).collect::<Vec<_>>(), ["ben: once at [9000]"]);
+    assert_eq!(matched.only_after.iter().map(|one| said(one)).collect::<Vec<_>>(), ["ben: only after at [500]"]);
+    let [(one, other)] = matched.ended_differently[..] else { panic!("{:?}", matched.ended_differently) };
+    assert_eq!((said(one), outcome(one)), ("ana: twice at [2000]".to_owned(), "delivered".to_owned()));
+    assert_eq!((said(other), outcome(other)), ("ana: twice at [2000]".to_owned(), "rejected overloaded".to_owned()));
+    let same = match_messages(&before, &before);
+    assert!(same.only_before.is_empty() && same.only_after.is_empty() && same.ended_differently.is_empty());
+}

@@ -4,8 +4,14 @@
 //! [`ToInterface::Refused`]. Then the run's trace flows as [`ToInterface::Trace`], from the index the hello
 //! named, so that a connection that broke goes on where it was. Commands are answered by number.
 
+mod compared;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::compared::{
+    COMPARED_MESSAGES_MAX, ComparedFigure, ComparedList, ComparedMessage, ComparedRun, Comparison, Difference,
+    RECORDED_EVENTS_MAX, RecordingFile,
+};
 use crate::error::WireError;
 use crate::faults::{Dependency, Fault};
 use crate::ids::{ConversationId, MediaId, MessageId, TempId, UserId};
@@ -15,7 +21,7 @@ use crate::trace::TraceEvent;
 use crate::wire::{Conversation, ConversationKind};
 
 /// Version of this protocol. Both sides must have the same.
-pub const CONTROL_VERSION: u32 = 3;
+pub const CONTROL_VERSION: u32 = 4;
 
 /// Path of the WebSocket on the harness's HTTP server. The query carries `token`.
 pub const CONTROL_PATH: &str = "/control";
@@ -196,6 +202,21 @@ pub enum Command {
     },
     /// Show the run one started with again.
     ShowLive,
+    /// The recordings in this user's state folder. Answered by [`CommandAnswer::Recordings`].
+    ListRecordings,
+    /// Hold a recording against the run that is shown, as far as it has come. Answered by
+    /// [`CommandAnswer::Compared`].
+    CompareWith {
+        /// As [`RecordingFile::path`] names it, or the whole path of another one.
+        path: String,
+    },
+    /// Read the events of a recording, page after page. Answered by [`CommandAnswer::RecordedEvents`].
+    ReadRecording {
+        /// As in [`Command::CompareWith`].
+        path: String,
+        /// How many of its events are known already.
+        from_index: u64,
+    },
 }
 
 impl Command {
@@ -212,6 +233,13 @@ impl Command {
                 | Self::Scenario { .. }
                 | Self::ShowLive
         )
+    }
+}
+
+impl Command {
+    /// Whether it is about recordings: it does nothing in the run, and can be done while a recording is shown.
+    pub fn is_about_recordings(&self) -> bool {
+        matches!(self, Self::ListRecordings | Self::CompareWith { .. } | Self::ReadRecording { .. })
     }
 }
 
@@ -435,6 +463,25 @@ pub enum CommandAnswer {
         folder: String,
         /// The files, by path.
         files: Vec<ScenarioFile>,
+    },
+    /// For [`Command::ListRecordings`].
+    Recordings {
+        /// The folder they are in; absent: this user has no state folder.
+        folder: Option<String>,
+        /// The newest first.
+        files: Vec<RecordingFile>,
+    },
+    /// For [`Command::CompareWith`].
+    Compared {
+        /// How the two runs differ.
+        comparison: Box<Comparison>,
+    },
+    /// For [`Command::ReadRecording`]: at most [`RECORDED_EVENTS_MAX`] events.
+    RecordedEvents {
+        /// In order.
+        events: Vec<TraceEvent>,
+        /// How many the recording has, as far as it was read.
+        total: u64,
     },
     /// A scenario's text, read or checked.
     Scenario {

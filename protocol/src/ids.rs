@@ -1,10 +1,12 @@
 //! Ids. UUIDs except [`UserId`] and [`TempId`], which people and clients choose (S1.8).
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::limits::{TEMP_ID_MAX_CHARS, USER_ID_MAX_CHARS};
@@ -21,6 +23,27 @@ pub enum IdError {
     /// Not a UUID.
     #[error("expected a UUID such as 7d444840-9dc0-11d1-b245-5ffdce74fad2")]
     Uuid,
+}
+
+/// Reads what is written as a text, without a copy of the text: a trace has several of these in each event.
+pub(crate) struct Parsed<T>(PhantomData<T>);
+
+impl<T> Default for Parsed<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 macro_rules! text_id {
@@ -46,8 +69,7 @@ macro_rules! text_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(D::Error::custom)
+                deserializer.deserialize_str(Parsed::default())
             }
         }
 
@@ -111,8 +133,7 @@ macro_rules! uuid_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(D::Error::custom)
+                deserializer.deserialize_str(Parsed::default())
             }
         }
 

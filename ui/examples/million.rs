@@ -1,6 +1,8 @@
 //! What a long run costs: opening it, a frame while one pans and zooms, a filter's answer, memory.
 //!
 //! `cargo run --release -p ackscope-ui --example million -- [EVENTS] [--check]`
+//! `cargo run --release -p ackscope-ui --example million -- live [SECONDS] [--check]`: a run that goes on at 5,000 events a
+//! second, what a frame costs then, and whether every event was shown.
 //!
 //! Sums are processor time of this thread (Linux) or else of the clock; single frames are too short for the former and
 //! go by the clock, so other programs count into their p95. With `--check` it fails when a figure is over its limit.
@@ -124,8 +126,58 @@ fn p95(mut times: Vec<f64>) -> f64 {
     times.get(times.len() * 95 / 100).copied().unwrap_or(0.0)
 }
 
+/// Events of a live run that come in each second of its time, sixty frames long.
+const LIVE_EVENTS_PER_SECOND: usize = 5_000;
+
+/// The app with a connection that was accepted.
+fn open_desk(harness: &FakeHarness) -> Desk {
+    let ctx = egui::Context::default();
+    let address = Address::parse("http://127.0.0.1:1/?token=t");
+    let app = App::new(&ctx, address, harness.transport(), Box::new(NoPage));
+    let mut desk = Desk { ctx, frame: eframe::Frame::_new_kittest(), app, frames: 0 };
+    desk.rest(2);
+    harness.accept();
+    harness.welcome(Uuid::from_u128(1));
+    desk
+}
+
+/// A run that goes on while it is drawn: each frame brings what happened since the one before.
+fn live(seconds: usize, figures: &mut Figures) {
+    let wanted = seconds * LIVE_EVENTS_PER_SECOND;
+    let mut events = Vec::new();
+    messages(wanted, |script| events.append(&mut script.events));
+    events.sort_by_key(|event| event.at_us);
+    events.truncate(wanted);
+    let harness = FakeHarness::default();
+    let mut desk = open_desk(&harness);
+    desk.rest(1);
+    let per_frame = LIVE_EVENTS_PER_SECOND.div_ceil(60);
+    let mut next = 0_u64;
+    let mut times = Vec::new();
+    for batch in events.chunks(per_frame) {
+        harness.trace(next, batch);
+        next += batch.len() as u64;
+        times.push(desk.step(Vec::new()));
+    }
+    let longest = times.iter().copied().fold(0.0, f64::max);
+    figures.tell("Frames", times.len() as f64, "frames", None);
+    figures.tell("Frame p95 at 5,000 events a second", p95(times), "ms", Some(FRAME_P95_MAX_MS));
+    figures.tell("Longest of them", longest, "ms", None);
+    let behind = events.len() as u64 - desk.app.run().counts().events;
+    figures.tell("Events not shown when the last frame was drawn", behind as f64, "events", Some(0.0));
+    let missed = desk.app.run().counts().missed_events;
+    figures.tell("Events missed", missed as f64, "events", Some(0.0));
+}
+
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_checked = arguments.iter().any(|argument| argument == "--check");
+    if arguments.iter().any(|argument| argument == "live") {
+        let seconds = arguments.iter().find_map(|text| text.parse().ok()).unwrap_or(60);
+        let mut figures = Figures { is_over: false };
+        live(seconds, &mut figures);
+        return std::process::ExitCode::from(u8::from(is_checked && figures.is_over));
+    }
     let wanted: usize = arguments.iter().find_map(|text| text.parse().ok()).unwrap_or(1_000_000);
     let began = Instant::now();
     let mut figures = Figures { is_over: false };
@@ -165,13 +217,7 @@ fn main() -> std::process::ExitCode {
     figures.tell("Reducing alone", cpu_secs(began) - before, "s", None);
     drop(run);
     let harness = FakeHarness::default();
-    let ctx = egui::Context::default();
-    let address = Address::parse("http://127.0.0.1:1/?token=t");
-    let app = App::new(&ctx, address, harness.transport(), Box::new(NoPage));
-    let mut desk = Desk { ctx, frame: eframe::Frame::_new_kittest(), app, frames: 0 };
-    desk.rest(2);
-    harness.accept();
-    harness.welcome(Uuid::from_u128(1));
+    let mut desk = open_desk(&harness);
     for text in texts {
         harness.say_text(text);
     }
@@ -229,6 +275,5 @@ fn main() -> std::process::ExitCode {
     let ms = desk.filtered_ms(vec![Event::Text("e 4999".to_owned())]);
     figures.tell("Filter by text", ms, "ms", Some(FILTER_MAX_MS));
     figures.tell("Messages it found", desk.app.status().lanes as f64, "messages", None);
-    let is_checked = arguments.iter().any(|argument| argument == "--check");
     std::process::ExitCode::from(u8::from(is_checked && figures.is_over))
 }

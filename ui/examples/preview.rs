@@ -9,7 +9,8 @@ use ackscope_protocol::trace::Happening;
 use ackscope_ui::app::{App, NoPage};
 use ackscope_ui::connection::Address;
 use ackscope_ui::dock::Pane;
-use ackscope_ui::fake::{FakeHarness, Player, sample, sample_health};
+use ackscope_ui::fake::showcase::showcase;
+use ackscope_ui::fake::{FakeHarness, Player};
 use ackscope_ui::theme::Look;
 use ackscope_ui::views::Action;
 use ackscope_ui::views::timeline::{Axis, Step};
@@ -30,10 +31,10 @@ impl eframe::App for Preview {
         if let Some(message_id) = self.select.take_if(|message_id| self.app.run().lane_of(*message_id).is_some()) {
             self.app.ask(Action::Select(Some(message_id)));
             // Seen in run time.
-            self.app.ask(Action::SelectRange(Some((2_500_000, 4_500_000))));
-            self.app.ask(Action::Cursor(Some(3_000_000)));
+            self.app.ask(Action::SelectRange(Some((15_500_000, 18_500_000))));
+            self.app.ask(Action::Cursor(Some(17_000_000)));
             if self.is_scenario {
-                self.app.ask(Action::OpenScenario("message-creation.yaml".to_owned()));
+                self.app.ask(Action::OpenScenario("search-outage.yaml".to_owned()));
             }
         }
     }
@@ -85,12 +86,11 @@ fn main() -> eframe::Result {
                 app.ask(Action::Show(pane));
                 is_scenario |= pane == Pane::Scenarios;
             }
-            let mut events = if is_empty { Vec::new() } else { sample() };
-            if !is_empty {
-                events.extend(sample_health());
-            }
-            let select = events.iter().rev().skip(60).find_map(|event| match &event.what {
-                Happening::Sent { message_id, .. } => Some(*message_id),
+            let events = if is_empty { Vec::new() } else { showcase() };
+            let select = events.iter().find_map(|event| match &event.what {
+                Happening::Sent { message_id, text: Some(text), .. } if text.starts_with("Then let us") => {
+                    Some(*message_id)
+                }
                 _ => None,
             });
             Ok(Box::new(Preview { app, player: Player::new(harness, events), select, is_scenario }))

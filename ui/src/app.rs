@@ -14,8 +14,10 @@ use crate::state::Run;
 use crate::status::{LaneStatus, Status};
 use crate::theme::{self, Look, Tokens};
 use crate::views::chats::Chats;
+use crate::views::compare::{self, Compare};
 use crate::views::dialogs::Dialog;
 use crate::views::faults::Faults;
+use crate::views::guide::{self, Guide};
 use crate::views::inspector::Inspector;
 use crate::views::latency::Latency;
 use crate::views::palette::{self, Palette};
@@ -32,8 +34,7 @@ const REDUCE_BUDGET_MS: u128 = 8;
 /// not hide.
 const CATCH_UP_BUDGET_MS: u128 = 24;
 
-/// Ctrl and one of these writes as the first … ninth user; alone, while nothing is being typed, the first eight open
-/// panes.
+/// Ctrl and one of these writes as the first … ninth user; alone, while nothing is being typed, the panes.
 const DIGITS: [Key; 9] =
     [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
 
@@ -60,19 +61,27 @@ pub struct NoPage;
 impl Host for NoPage {
     fn show_status(&mut self, _json: &str) {}
     fn set_title(&mut self, _title: &str) {}
+
+    /// It could not remember that the guide was shown.
+    fn remembered(&mut self) -> Option<String> {
+        Some(r#"{"has_seen_guide":true}"#.to_owned())
+    }
 }
 
-/// What a person arranged, kept from run to run.
+/// What a person arranged, kept from run to run. What an older version did not write is as at first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Arranged {
     layout: Option<Layout>,
     look: Look,
     zoom: f32,
+    /// Whether the guide was shown: it comes by itself only once.
+    has_seen_guide: bool,
 }
 
 impl Default for Arranged {
     fn default() -> Self {
-        Self { layout: None, look: Look::default(), zoom: 1.0 }
+        Self { layout: None, look: Look::default(), zoom: 1.0, has_seen_guide: false }
     }
 }
 
@@ -100,6 +109,7 @@ pub struct App {
     latency: Latency,
     inspector: Inspector,
     scenarios: Scenarios,
+    compare: Compare,
     focus: Focus,
     look: Look,
     /// What is to be put in place in the first frame.
@@ -108,6 +118,8 @@ pub struct App {
     dialog: Option<Dialog>,
     palette: Option<Palette>,
     is_help_open: bool,
+    guide: Option<Guide>,
+    has_seen_guide: bool,
     toasts: Toasts,
     actions: Vec<Action>,
     had_first_focus: bool,
@@ -176,8 +188,11 @@ impl App {
             latency: Latency::default(),
             inspector: Inspector::default(),
             scenarios: Scenarios::default(),
+            compare: Compare::default(),
             focus: Focus::default(),
             look: arranged.look,
+            guide: None,
+            has_seen_guide: arranged.has_seen_guide,
             arrange: Some(arranged),
             remembered,
             dialog: None,
@@ -219,6 +234,11 @@ impl App {
     /// The message that is selected.
     pub fn selected(&self) -> Option<MessageId> {
         self.focus.selected
+    }
+
+    /// The recording beside the run.
+    pub fn compared(&self) -> Option<&compare::Other> {
+        self.compare.other()
     }
 
     /// The selection, the time cursor and the range.
@@ -281,6 +301,7 @@ impl App {
                     self.timeline.forget_run();
                     self.chats = Chats::default();
                     self.inspector.forget_run();
+                    self.compare.forget_run();
                     self.focus = Focus::default();
                     self.had_first_focus = false;
                 }
@@ -308,9 +329,14 @@ impl App {
             // These panes say it where it belongs.
             Command::Inspect { place } => self.inspector.failed(place, reason.to_owned()),
             command if command.is_about_scenarios() => self.scenarios.failed(command, sentence),
+            command if command.is_about_recordings() => self.compare.failed(command, reason),
             Command::Send { user, conversation_id, text, temp_id: None, .. } => {
                 self.chats.user(user).restore(*conversation_id, text);
                 self.toasts.push(sentence, now_secs);
+            }
+            // The chat says it too, where it was asked: once is enough.
+            Command::Request { user, .. } | Command::CreateConversation { user, .. } => {
+                self.toasts.push_refusal(sentence, user.clone(), reason.to_owned(), now_secs);
             }
             _ => self.toasts.push(sentence, now_secs),
         }
@@ -319,6 +345,14 @@ impl App {
     fn done(&mut self, command: Command, answer: CommandAnswer, now_secs: f64) {
         if command.is_about_scenarios() {
             self.scenarios.done(&command, answer);
+            return;
+        }
+        if command.is_about_recordings() {
+            if matches!(command, Command::CompareWith { .. }) {
+                // What one compares for stands in front.
+                self.dock.open(Pane::Timeline);
+            }
+            self.compare.done(command, answer);
             return;
         }
         match (command, answer) {
@@ -352,6 +386,12 @@ impl App {
                         self.timeline.show_lane(number);
                     }
                 }
+                Action::SelectInOther(message_id) => {
+                    if let Some(own) = self.compare.select(message_id, &self.run) {
+                        self.actions.push(Action::Select(Some(own)));
+                    }
+                }
+                Action::EndComparison => self.compare.end(),
                 Action::Cursor(cursor_us) => self.focus.cursor_us = cursor_us,
                 Action::SelectRange(range) => self.select_range(range),
                 Action::NewConversation(user) => self.dialog = Some(Dialog::new_conversation(user)),
@@ -405,6 +445,7 @@ impl App {
                     self.send(&command, now_secs);
                 }
                 Action::Tell(text) => self.toasts.push(text, now_secs),
+                Action::Guide(go) => self.guide(go),
             }
             ctx.request_repaint();
         }
@@ -414,6 +455,29 @@ impl App {
         let Some(connection) = &mut self.connection else { return };
         if let Err(refused) = connection.send(command.clone(), now_secs) {
             self.failed(command, &refused.to_string(), now_secs);
+        }
+    }
+
+    fn guide(&mut self, go: guide::Go) {
+        self.has_seen_guide = true;
+        let was_open = self.guide.is_some();
+        self.guide = self.guide.unwrap_or_default().go(go);
+        match self.guide {
+            Some(guide) => self.dock.open(guide.pane()),
+            // What one works with stands in front again.
+            None if was_open => {
+                for pane in [Pane::Timeline, Pane::Message] {
+                    self.dock.open(pane);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Comes by itself when the app is used for the first time and there is something to be seen.
+    fn begin_guide(&mut self) {
+        if !self.has_seen_guide && self.is_ready() && !self.run.users().is_empty() {
+            self.actions.push(Action::Guide(guide::Go::Start));
         }
     }
 
@@ -438,6 +502,11 @@ impl App {
         }
         if self.dialog.is_some() || self.is_help_open || self.palette.is_some() {
             return;
+        }
+        if self.guide.is_some()
+            && let Some(go) = Guide::keys(ui)
+        {
+            self.actions.push(Action::Guide(go));
         }
         if pressed(Modifiers::COMMAND, Key::F) {
             self.actions.push(Action::Timeline(Step::Find));
@@ -552,7 +621,8 @@ impl App {
             ctx.send_viewport_cmd(egui::ViewportCommand::Title(title.clone()));
             self.title = title;
         }
-        let arranged = Arranged { layout: self.dock.layout(), look: self.look, zoom: ctx.zoom_factor() };
+        let (look, zoom, has_seen_guide) = (self.look, ctx.zoom_factor(), self.has_seen_guide);
+        let arranged = Arranged { layout: self.dock.layout(), look, zoom, has_seen_guide };
         // Dragging changes shares in every frame; what is remembered is where they come to rest.
         if !ctx.input(|input| input.pointer.any_down())
             && let Ok(text) = serde_json::to_string(&arranged)
@@ -582,6 +652,7 @@ impl eframe::App for App {
                 ui.ctx().set_zoom_factor(arranged.zoom);
             }
         }
+        self.begin_guide();
         self.keys(ui);
         self.focus_first(ui);
         let now_secs = ui.input(|input| input.time);
@@ -600,6 +671,8 @@ impl eframe::App for App {
         scene.business_now = business_now;
         scene.backend = self.environment.as_ref().map(|environment| environment.backend);
         scene.is_ready = is_ready;
+
+        self.compare.ask(&mut scene);
 
         let bar = |margin: Margin| Frame::new().fill(tokens.surface).inner_margin(margin);
         Panel::top("top").frame(bar(Margin::symmetric(16, 0))).exact_size(48.0).show(ui, |ui| {
@@ -637,13 +710,17 @@ impl eframe::App for App {
             };
             let mut show = |ui: &mut Ui, pane: Pane| match pane {
                 Pane::Users => self.chats.ui(ui, &mut scene),
-                Pane::Timeline => self.timeline.ui(ui, &mut scene),
+                Pane::Timeline => match self.compare.other_mut() {
+                    None => self.timeline.ui(ui, &mut scene),
+                    Some(other) => compare::timelines_ui(ui, &mut scene, &mut self.timeline, other),
+                },
                 Pane::Message => message_detail::ui(ui, &mut scene),
                 Pane::Faults => self.faults.ui(ui, &mut scene),
                 Pane::Latency => self.latency.ui(ui, &mut scene),
                 Pane::Pipeline => pipeline::ui(ui, &mut scene),
                 Pane::Scenarios => self.scenarios.ui(ui, &mut scene),
                 Pane::Inspector => self.inspector.ui(ui, &mut scene),
+                Pane::Compare => self.compare.ui(ui, &mut scene),
             };
             self.dock.ui(ui, tokens, &title, &mut show, &trailing);
             if self.dock.layout().is_none() {
@@ -662,10 +739,26 @@ impl eframe::App for App {
                 self.palette = None;
             }
         }
-        if self.is_help_open && help::ui(ui, tokens) {
-            self.is_help_open = false;
+        if self.is_help_open {
+            let left = help::ui(ui, tokens);
+            self.is_help_open = left == help::Left::Stays;
+            if left == help::Left::ForGuide {
+                self.actions.push(Action::Guide(guide::Go::Start));
+            }
         }
-        self.toasts.ui(ui, tokens, now_secs);
+        // What wants an answer first goes before it.
+        if let Some(guide) = self.guide
+            && self.dialog.is_none()
+            && self.palette.is_none()
+            && !self.is_help_open
+            && let Some(go) = guide.ui(ui, tokens, self.dock.rect(guide.pane()))
+        {
+            self.actions.push(Action::Guide(go));
+        }
+        let (run, chats, is_in_front) = (&self.run, &self.chats, self.dock.is_in_front(Pane::Users));
+        self.toasts.ui(ui, tokens, now_secs, &|user, reason| {
+            is_in_front && chats.is_in_front(user) && run.says_to(user, reason)
+        });
         self.carry_out(&ui.ctx().clone());
         self.report(&ui.ctx().clone());
     }
@@ -715,6 +808,9 @@ fn command_title(command: &Command) -> String {
         Command::RunScenario { .. } => "The scenario could not be run",
         Command::Scenario { .. } => "The scenario did not follow",
         Command::ShowLive => "The run one started with could not be shown",
+        Command::ListRecordings => "The recordings could not be listed",
+        Command::CompareWith { .. } => "The recording cannot be compared",
+        Command::ReadRecording { .. } => "The recording could not be read",
     };
     title.to_owned()
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use egui::{Color32, RichText, Stroke, Ui, WidgetText};
+use egui::accesskit::Role;
+use egui::{Color32, Rect, Response, RichText, Sense, Stroke, TextStyle, Ui, Vec2, WidgetInfo, WidgetText, pos2, vec2};
 use egui_tiles::{
     Behavior, Container, Linear, LinearDir, SimplificationOptions, Tabs, Tile, TileId, Tiles, Tree, UiResponse,
 };
@@ -30,11 +31,13 @@ pub enum Pane {
     Scenarios,
     /// Store, cache, log and index.
     Inspector,
+    /// Another run beside this one.
+    Compare,
 }
 
 impl Pane {
     /// Every pane, in the order of their number keys.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Users,
         Self::Timeline,
         Self::Message,
@@ -43,6 +46,7 @@ impl Pane {
         Self::Faults,
         Self::Scenarios,
         Self::Inspector,
+        Self::Compare,
     ];
 
     /// Its title.
@@ -56,6 +60,7 @@ impl Pane {
             Self::Faults => "Faults",
             Self::Scenarios => "Scenarios",
             Self::Inspector => "Inspector",
+            Self::Compare => "Compare",
         }
     }
 
@@ -70,6 +75,7 @@ impl Pane {
             Self::Faults => "what can be broken, and what is",
             Self::Scenarios => "open, run and step through scenario files",
             Self::Inspector => "store, cache, log and index",
+            Self::Compare => "a recording beside the run that is shown",
         }
     }
 }
@@ -98,7 +104,10 @@ impl Default for Layout {
                 0.63,
                 Self::Column(vec![
                     (0.52, Self::Tabs(vec![Pane::Timeline, Pane::Pipeline, Pane::Scenarios], 0)),
-                    (0.48, Self::Tabs(vec![Pane::Message, Pane::Inspector, Pane::Latency, Pane::Faults], 0)),
+                    (
+                        0.48,
+                        Self::Tabs(vec![Pane::Message, Pane::Inspector, Pane::Latency, Pane::Faults, Pane::Compare], 0),
+                    ),
                 ]),
             ),
         ])
@@ -225,6 +234,13 @@ impl Dock {
         self.tree.tiles.find_pane(&pane).is_some_and(|id| self.tree.active_tiles().contains(&id))
     }
 
+    /// Where a pane was drawn last, with its tab; `None` when it is closed.
+    pub fn rect(&self, pane: Pane) -> Option<Rect> {
+        let id = self.tree.tiles.find_pane(&pane)?;
+        let tabs = self.tree.tiles.parent_of(id).unwrap_or(id);
+        self.tree.tiles.rect(tabs)
+    }
+
     /// Brings a pane to the front of its tabs; one that was closed comes back as a tab where there is most room.
     pub fn open(&mut self, pane: Pane) {
         if self.tree.tiles.find_pane(&pane).is_none() {
@@ -275,6 +291,11 @@ impl Dock {
     }
 }
 
+/// Beside the title of a tab.
+const TAB_MARGIN: f32 = 10.0;
+/// Of the button that closes a pane.
+const CLOSE_SIZE: f32 = 16.0;
+
 /// How tiles look, whatever is in them.
 pub(crate) struct TileLook<'a, P> {
     pub(crate) tokens: &'static Tokens,
@@ -294,6 +315,65 @@ impl<P> Behavior<P> for TileLook<'_, P> {
 
     fn tab_title_for_pane(&mut self, pane: &P) -> WidgetText {
         (self.title)(pane).into()
+    }
+
+    fn tab_ui(
+        &mut self,
+        tiles: &mut Tiles<P>,
+        ui: &mut Ui,
+        id: egui::Id,
+        tile_id: TileId,
+        state: &egui_tiles::TabState,
+    ) -> Response {
+        let title = self.tab_title_for_tile(tiles, tile_id);
+        let name = title.text().to_owned();
+        let font = TextStyle::Button.resolve(ui.style());
+        let galley = title.into_galley(ui, Some(egui::TextWrapMode::Extend), f32::INFINITY, font);
+        let room_for_close = if state.closable { CLOSE_SIZE } else { 0.0 };
+        let width = galley.size().x + 2.0 * TAB_MARGIN + room_for_close;
+        let (_, rect) = ui.allocate_space(Vec2::new(width, ui.available_height()));
+        let response = ui.interact(rect, id, Sense::click_and_drag()).on_hover_cursor(egui::CursorIcon::Grab);
+        let is_active = state.active;
+        response.widget_info(|| WidgetInfo::labeled(Role::Tab, true, &name));
+        ui.ctx().accesskit_node_builder(response.id, |node| node.set_selected(is_active));
+        let close = Rect::from_center_size(
+            pos2(rect.right() - TAB_MARGIN - CLOSE_SIZE / 2.0 + 4.0, rect.center().y),
+            Vec2::splat(CLOSE_SIZE),
+        );
+        let close = state.closable.then(|| {
+            let close = ui.interact(close, id.with("close"), Sense::click()).on_hover_cursor(egui::CursorIcon::Default);
+            // Eight of them that are all called the same are of no use to somebody who hears them.
+            close.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Close {name}")));
+            close
+        });
+        if ui.is_rect_visible(rect) && !state.is_being_dragged {
+            let tokens = self.tokens;
+            let painter = ui.painter();
+            painter.rect_filled(rect, 0.0, if is_active { tokens.accent_soft } else { tokens.surface });
+            if response.has_focus() {
+                let stroke = Stroke::new(1.5, tokens.accent);
+                painter.rect_stroke(rect.shrink(1.0), 0.0, stroke, egui::StrokeKind::Inside);
+            }
+            let place =
+                egui::Align2::LEFT_CENTER.anchor_size(rect.left_center() + vec2(TAB_MARGIN, 0.0), galley.size());
+            painter.galley(place.min, galley, tokens.text);
+            if let Some(close) = &close {
+                let is_lit = close.hovered() || close.has_focus();
+                if is_lit {
+                    painter.rect_filled(close.rect, crate::theme::RADIUS_BAR, tokens.hovered);
+                }
+                let stroke = Stroke::new(1.2, if is_lit { tokens.text } else { tokens.text_weak });
+                let arms = close.rect.shrink(4.5);
+                painter.line_segment([arms.left_top(), arms.right_bottom()], stroke);
+                painter.line_segment([arms.right_top(), arms.left_bottom()], stroke);
+            }
+        }
+        if state.closable
+            && (close.is_some_and(|close| close.clicked()) || response.clicked_by(egui::PointerButton::Middle))
+        {
+            tiles.remove(tile_id);
+        }
+        response
     }
 
     fn is_tab_closable(&self, tiles: &Tiles<P>, tile_id: TileId) -> bool {
@@ -325,32 +405,8 @@ impl<P> Behavior<P> for TileLook<'_, P> {
         140.0
     }
 
-    fn tab_title_spacing(&self, _visuals: &egui::Visuals) -> f32 {
-        10.0
-    }
-
     fn tab_bar_color(&self, _visuals: &egui::Visuals) -> Color32 {
         self.tokens.surface
-    }
-
-    fn tab_bg_color(
-        &self,
-        _visuals: &egui::Visuals,
-        _tiles: &Tiles<P>,
-        _tile_id: TileId,
-        state: &egui_tiles::TabState,
-    ) -> Color32 {
-        if state.active { self.tokens.accent_soft } else { self.tokens.surface }
-    }
-
-    fn tab_outline_stroke(
-        &self,
-        _visuals: &egui::Visuals,
-        _tiles: &Tiles<P>,
-        _tile_id: TileId,
-        _state: &egui_tiles::TabState,
-    ) -> Stroke {
-        Stroke::NONE
     }
 
     fn tab_bar_hline_stroke(&self, _visuals: &egui::Visuals) -> Stroke {

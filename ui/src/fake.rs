@@ -1,12 +1,13 @@
 //! A harness in memory: a transport whose other end a test or a preview holds.
 
+pub mod showcase;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use ackscope_protocol::control::{
-    BackendKind, CONTROL_VERSION, Command, CommandAnswer, Environment, Inspected, ScenarioFile, ScenarioProblem,
-    ScenarioStep, TRACE_BATCH_MAX, ToHarness, ToInterface,
+    BackendKind, CONTROL_VERSION, Command, Environment, TRACE_BATCH_MAX, ToHarness, ToInterface,
 };
 use ackscope_protocol::trace::{ConnectionState, Happening, PermissionSource, Stage, TraceEvent};
 use ackscope_protocol::wire::{
@@ -430,66 +431,6 @@ pub fn sample_health() -> Vec<TraceEvent> {
     events
 }
 
-/// What a preview answers, to look at.
-fn sample_answer(command: &Command) -> CommandAnswer {
-    let text = "\
-scenario: Creating messages
-about: Ana and Ben write to each other.
-
-users: [ana, ben]
-
-steps:
-  - mark: A message and a reply
-  - create: {as: ana, id: talk, kind: direct, with: [ben]}
-  - send: {as: ana, to: talk, id: question, text: Lunch at one?}
-  - wait: {user: ben, event: message:new, message: question}
-  - send: {as: bob, to: talk, text: Gladly.}
-";
-    let found = |kind: &str, key: &str, ttl_ms| Inspected {
-        kind: kind.to_owned(),
-        key: key.to_owned(),
-        summary: format!("a {kind} to look at"),
-        message_id: None,
-        ttl_ms,
-        headers: vec![("traceparent".to_owned(), "00-7d4448409dc011d1b2455ffdce74fad2-b2455ffdce74fad2-01".to_owned())],
-        value: serde_json::json!({ "text": "Tagging now", "seq": 6, "sender_id": "ana", "reactions": {} }),
-    };
-    match command {
-        Command::ListScenarios => CommandAnswer::Scenarios {
-            folder: "scenarios".to_owned(),
-            files: ["caching", "message-creation", "search-outage"]
-                .map(|name| ScenarioFile {
-                    path: format!("{name}.yaml"),
-                    name: Some(name.replace('-', " ")),
-                    about: Some("What the backend does, in one short file".to_owned()),
-                })
-                .into(),
-        },
-        Command::OpenScenario { .. } | Command::CheckScenario { .. } => CommandAnswer::Scenario {
-            path: Some("message-creation.yaml".to_owned()),
-            text: text.to_owned(),
-            steps: [(7, "A message and a reply"), (8, "ana creates talk"), (9, "ana sends question")]
-                .map(|(line, title)| ScenarioStep { line, title: title.to_owned() })
-                .into(),
-            problems: vec![ScenarioProblem {
-                file: None,
-                line: 11,
-                column: 16,
-                message: "there is no user `bob`: did you mean `ben`?".to_owned(),
-            }],
-        },
-        Command::Inspect { .. } => CommandAnswer::Inspected {
-            rows: vec![
-                found("message", "f0e54257-ecbf-59c5-8e7c-a12ecbd2141f", None),
-                found("record", "message.sent/3@46", None),
-                found("cache", "conversation:00000000-0000-0000-0000-0000000000c0", Some(3_540_000)),
-            ],
-            more: false,
-        },
-        _ => CommandAnswer::Done,
-    }
-}
-
 /// Plays the part of the harness for a preview: accepts, welcomes, tells a run, and carries out sends.
 pub struct Player {
     harness: FakeHarness,
@@ -518,7 +459,7 @@ impl Player {
                     self.harness.trace(next_index, self.events.get(from..).unwrap_or_default());
                 }
                 ToHarness::Command { id, command } => {
-                    let answer = sample_answer(&command);
+                    let answer = showcase::answer(&command);
                     if let Command::Send { user, conversation_id, text, .. } = command {
                         self.tell(user.as_str(), conversation_id, &text);
                     }

@@ -45,6 +45,11 @@ impl Host for Page {
 }
 
 impl Page {
+    /// Of somebody who has been here before.
+    fn known() -> Self {
+        Self(Rc::default(), Rc::new(RefCell::new(Some(r#"{"has_seen_guide":true}"#.to_owned()))))
+    }
+
     fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.0.borrow().0).unwrap()
     }
@@ -63,7 +68,7 @@ struct Desk {
 
 impl Desk {
     fn open_with(address: Result<Address, AddressError>, theme: egui::Theme) -> Self {
-        Self::open_on(Page::default(), address, theme)
+        Self::open_on(Page::known(), address, theme)
     }
 
     /// On a page that may remember something.
@@ -507,11 +512,15 @@ fn an_address_without_a_token_is_explained() {
 
 #[test]
 fn lost_and_skipped_events_are_said() {
-    let mut desk = Desk::with(&[TraceEvent { at_us: 1, what: Happening::Gap { missed: 12 } }]);
-    desk.harness.say(&ToInterface::Skipped { next_index: 1_001 });
+    let mut desk = Desk::with(&[]);
+    desk.harness.say(&ToInterface::Skipped { next_index: 1_000 });
+    desk.next_index = 1_000;
+    desk.tell(&[TraceEvent { at_us: 1, what: Happening::Gap { missed: 12 } }]);
+    desk.harness.say(&ToInterface::Skipped { next_index: 1_031 });
     desk.settle();
     desk.assert_sees("12 events not recorded");
     desk.assert_sees("1,000 events before this view");
+    desk.assert_sees("30 events missed");
 }
 
 #[test]
@@ -1072,7 +1081,7 @@ fn at_150_percent_nothing_is_cut_off() {
     }
     assert!((desk.ui.ctx.zoom_factor() - 1.5).abs() < 0.01, "{}", desk.ui.ctx.zoom_factor());
     desk.press(Modifiers::NONE, Key::ArrowUp);
-    for key in [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8] {
+    for key in [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9] {
         desk.press(Modifiers::NONE, key);
         assert_nothing_is_cut_off(&desk, &format!("{key:?} at 150 %"));
     }
@@ -1271,4 +1280,227 @@ fn a_selected_message_is_shown_in_the_chats_too() {
     let window = desk.ui.ctx.content_rect();
     let bubble = desk.ui.query_all_by_label("ben: m10").next().expect("far up, and still shown").rect();
     assert!(window.contains_rect(bubble), "{bubble:?}");
+}
+
+#[test]
+fn the_guide_comes_once_by_itself_and_takes_nothing_away() {
+    let address = || Address::parse("http://127.0.0.1:4000/?token=t");
+    let page = Page::default();
+    let mut desk = Desk::open_on(page.clone(), address(), egui::Theme::Dark);
+    desk.settle();
+    assert!(!desk.sees("Guide, 1 of 6"), "nothing can be shown yet");
+    desk.harness.accept();
+    desk.harness.welcome(RUN);
+    let mut script = Script::default();
+    start(&mut script);
+    desk.tell(&script.events);
+    desk.assert_sees("Guide, 1 of 6: These are the users");
+    // Somebody who knows what to do just does it.
+    desk.harness.heard();
+    assert!(desk.ui.get_by_label("Message as ana").is_focused());
+    desk.ui.get_by_label("Message as ana").type_text("hello");
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    assert!(matches!(&desk.commands()[..], [Command::Send { .. }]));
+    for (step, pane) in [(2, "Timeline"), (3, "Message"), (4, "Faults"), (5, "Inspector"), (6, "Scenarios")] {
+        desk.press(Modifiers::ALT, Key::ArrowRight);
+        desk.assert_sees(&format!("Guide, {step} of 6"));
+        let tab = desk.ui.get_by_role_and_label(Role::Tab, pane);
+        assert!(tab.accesskit_node().is_selected().unwrap_or_default(), "{pane} is in front");
+    }
+    desk.press(Modifiers::ALT, Key::ArrowLeft);
+    desk.assert_sees("Guide, 5 of 6");
+    desk.click("Next step of the guide");
+    desk.click("End the guide");
+    assert!(!desk.sees("Guide, "));
+
+    // In the next run of the app it stays away, until somebody asks for it.
+    let mut desk = Desk::open_on(page, address(), egui::Theme::Dark);
+    desk.settle();
+    desk.harness.accept();
+    desk.harness.welcome(RUN);
+    desk.tell(&script.events);
+    assert!(!desk.sees("Guide, "));
+    desk.press(Modifiers::NONE, Key::F1);
+    desk.click("Show me around");
+    desk.assert_sees("Guide, 1 of 6");
+    desk.press(Modifiers::NONE, Key::Escape);
+    assert!(!desk.sees("Guide, "), "one key is enough");
+    desk.press(Modifiers::COMMAND, Key::K);
+    desk.ui.get_by_label("Command").type_text("show me around");
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    desk.assert_sees("Guide, 1 of 6");
+    desk.click("Skip the guide");
+    assert!(!desk.sees("Guide, "));
+}
+
+#[test]
+fn a_refused_request_is_said_once() {
+    use ackscope_ui::fake::showcase::refusal;
+    let mut script = Script::default();
+    start(&mut script);
+    let mut desk = Desk::with(&script.events);
+    desk.harness.heard();
+    desk.click("More of ana");
+    desk.click("Leave conversation");
+    let (id, _) = desk.next_command();
+    let (event, error) = refusal(50_000, "ana", "conversation:leave");
+    let said = |desk: &Desk| desk.ui.query_all_by_label_contains("only owners and admins").count();
+    // The answer may come before the trace, and after it.
+    desk.harness.say(&ToInterface::Reply { id, outcome: Err(error.clone()) });
+    desk.ui.run_steps(1);
+    assert_eq!(said(&desk), 0, "the chat gets a moment to say it");
+    desk.next_index = script.events.len() as u64;
+    desk.tell(std::slice::from_ref(&event));
+    desk.ui.run_steps(10);
+    assert_eq!(said(&desk), 1, "{}", desk.shown().join("\n"));
+    desk.click("Dismiss");
+    assert_eq!(said(&desk), 0);
+
+    // Where no chat can say it, it is said all the same.
+    desk.click("More of ana");
+    desk.click("Leave conversation");
+    let (id, _) = desk.next_command();
+    desk.press(Modifiers::COMMAND, Key::K);
+    desk.ui.get_by_label("Command").type_text("close users");
+    desk.settle();
+    desk.press(Modifiers::NONE, Key::Enter);
+    desk.harness.say(&ToInterface::Reply { id, outcome: Err(error) });
+    desk.tell(&[TraceEvent { at_us: 60_000, ..event }]);
+    desk.ui.run_steps(10);
+    assert_eq!(said(&desk), 1);
+}
+
+#[test]
+fn every_tab_and_its_close_button_have_the_name_of_the_pane() {
+    let mut desk = Desk::with(&sample());
+    for pane in ackscope_ui::dock::Pane::ALL {
+        let title = pane.title();
+        assert!(desk.ui.query_by_role_and_label(Role::Tab, title).is_some(), "{title}");
+        let close = format!("Close {title}");
+        assert!(desk.ui.query_by_role_and_label(Role::Button, &close).is_some(), "{close}");
+    }
+    desk.click("Close Timeline");
+    assert!(desk.ui.query_by_role_and_label(Role::Tab, "Timeline").is_none());
+    assert!(desk.ui.query_by_role_and_label(Role::Tab, "Pipeline").is_some());
+}
+
+#[test]
+fn a_recording_stands_beside_the_run_with_one_axis_and_one_cursor() {
+    use ackscope_ui::fake::showcase::{comparison, showcase, showcase_again};
+    use ackscope_ui::views::Action;
+    use ackscope_ui::views::timeline::{Axis, Step};
+    let mut desk = Desk::with(&showcase());
+    desk.ui.run_steps(10);
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.harness.heard();
+    desk.press(Modifiers::NONE, Key::Num9);
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::ListRecordings);
+    let answer = ackscope_ui::fake::showcase::answer(&command);
+    desk.answer(id, answer);
+    desk.ui.get_by_label_contains("Compare with Release rehearsal").click();
+    desk.settle();
+    let (id, command) = desk.next_command();
+    let path = "2026-01-30T17-41-09.310Z-977.ackrec".to_owned();
+    assert_eq!(command, Command::CompareWith { path: path.clone() });
+    desk.answer(id, CommandAnswer::Compared { comparison: Box::new(comparison()) });
+
+    // Its events come in pages, each asked for when the one before has come.
+    let events = showcase_again();
+    let mut pages = 0;
+    while !desk.ui.state().compared().unwrap().is_read() {
+        let (id, command) = desk.next_command();
+        let Command::ReadRecording { path: of, from_index } = command else { panic!("{command:?}") };
+        assert_eq!((of, from_index), (path.clone(), pages * 1_000));
+        assert!(desk.commands().is_empty(), "one at a time");
+        let page: Vec<TraceEvent> = events.iter().skip(from_index as usize).take(1_000).cloned().collect();
+        desk.answer(id, CommandAnswer::RecordedEvents { events: page, total: events.len() as u64 });
+        pages += 1;
+    }
+    assert!(pages >= 3, "{pages}");
+    let other = desk.ui.state().compared().unwrap();
+    assert_eq!(other.run().counts().events, events.len() as u64);
+    desk.assert_sees("Run A: The live run");
+    desk.assert_sees("Run B: Release rehearsal");
+    desk.assert_sees("delivered p50: A 4.48 ms, B 6.51 ms, worse");
+    desk.assert_sees("Ended differently: 1");
+
+    // One message: selected in both, whichever of them is clicked.
+    let text = "It caught up";
+    let of_run = |run: &ackscope_ui::state::Run| {
+        let mut lanes = run.lane_range().filter_map(|number| run.lane(ackscope_ui::state::LaneNumber(number)));
+        lanes.find(|lane| lane.text.as_deref() == Some(text)).unwrap().message_id
+    };
+    let (in_a, in_b) = (of_run(desk.ui.state().run()), of_run(desk.ui.state().compared().unwrap().run()));
+    desk.ui.state_mut().ask(Action::Select(Some(in_a)));
+    desk.settle();
+    assert_eq!(desk.ui.state().compared().unwrap().selected(), Some(in_b));
+    desk.ui.state_mut().ask(Action::Select(None));
+    desk.settle();
+    desk.ui.state_mut().ask(Action::SelectInOther(in_b));
+    desk.settle();
+    assert_eq!(desk.ui.state().selected(), Some(in_a));
+
+    // One axis: what A shows, B shows, and the other way round.
+    desk.ui.state_mut().ask(Action::Timeline(Step::Count(Axis::RunTime)));
+    desk.settle();
+    let axes: Vec<_> = desk.ui.query_all_by_label("Time axis").map(|node| node.rect()).collect();
+    let [above, below] = axes[..] else { panic!("{axes:?}") };
+    assert!((above.left() - below.left()).abs() < 1.0 && above.bottom() < below.top());
+    let x = below.center().x;
+    let click = |desk: &mut Desk, pos: egui::Pos2| {
+        desk.ui.hover_at(pos);
+        desk.ui.drag_at(pos);
+        desk.ui.run_steps(1);
+        desk.ui.drop_at(pos);
+        desk.settle();
+        desk.ui.state().focus().cursor_us.unwrap()
+    };
+    let cursor = click(&mut desk, egui::pos2(x, below.center().y));
+    assert_eq!(click(&mut desk, egui::pos2(x, above.center().y)), cursor);
+
+    desk.click("Only differences");
+    assert!(!desk.sees("pending p50: A"));
+    desk.assert_sees("pending p90: A");
+    desk.harness.heard();
+    desk.click("Compare again");
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::CompareWith { path });
+    let error = WireError::new(ErrorCode::NotFound, "there is no recording any more");
+    desk.harness.say(&ToInterface::Reply { id, outcome: Err(error) });
+    desk.settle();
+    desk.assert_sees("The recording cannot be compared: there is no recording any more");
+    desk.click("End comparison");
+    assert!(desk.ui.state().compared().is_none());
+    assert_eq!(desk.ui.query_all_by_label("Time axis").count(), 1);
+}
+
+#[test]
+fn a_recording_that_cannot_be_read_further_says_so_and_goes_on() {
+    use ackscope_ui::fake::showcase::comparison;
+    let mut desk = Desk::with(&sample());
+    desk.press(Modifiers::NONE, Key::Escape);
+    desk.press(Modifiers::NONE, Key::Num9);
+    desk.harness.heard();
+    desk.ui.get_by_label("Path of a recording").focus();
+    desk.settle();
+    desk.ui.get_by_label("Path of a recording").type_text("/tmp/run.ackrec");
+    desk.settle();
+    desk.click("Compare with this path");
+    let (id, command) = desk.next_command();
+    assert_eq!(command, Command::CompareWith { path: "/tmp/run.ackrec".to_owned() });
+    desk.answer(id, CommandAnswer::Compared { comparison: Box::new(comparison()) });
+    let (id, _) = desk.next_command();
+    let error = WireError::new(ErrorCode::NotFound, "it may have been removed");
+    desk.harness.say(&ToInterface::Reply { id, outcome: Err(error) });
+    desk.settle();
+    desk.assert_sees("B was read up to event 0, and no further: it may have been removed");
+    assert!(desk.commands().is_empty(), "not again by itself");
+    desk.click("Go on reading");
+    let (id, command) = desk.next_command();
+    assert!(matches!(command, Command::ReadRecording { from_index: 0, .. }));
+    desk.answer(id, CommandAnswer::RecordedEvents { events: Vec::new(), total: 0 });
+    assert!(desk.ui.state().compared().unwrap().is_read(), "an empty one is read at once");
 }

@@ -10,7 +10,7 @@ use ackscope_protocol::wire::{CreateConversation, SendMessage};
 use ackscope_protocol::{TempId, UserId};
 use uuid::Uuid;
 
-use super::{Shared, Shown, inspect, requests, scenarios};
+use super::{Shared, Shown, inspect, recordings, requests, scenarios};
 use crate::users::{UserError, refusal_code};
 use crate::world::{World, WorldError};
 
@@ -30,7 +30,9 @@ pub(super) async fn run(shared: &Arc<Shared>, command: Command) -> Result<Comman
         | Command::Heal { .. }
         | Command::ResetFaults
         | Command::RunScenario { .. }
-        | Command::ShowLive => RESET_LIMIT,
+        | Command::ShowLive
+        // A long one is unpacked first.
+        | Command::CompareWith { .. } => RESET_LIMIT,
         _ => COMMAND_LIMIT,
     };
     let shown = shared.shown();
@@ -50,6 +52,10 @@ pub(super) async fn run(shared: &Arc<Shared>, command: Command) -> Result<Comman
 }
 
 async fn carry_out(shared: &Arc<Shared>, shown: &Shown, command: Command) -> Result<CommandAnswer, WireError> {
+    if command.is_about_recordings() {
+        // These are there to be looked at whatever is shown.
+        return recordings::carry_out(shared, shown, command).await;
+    }
     let world = world(shown)?;
     let find = |user: &UserId| world.user(user).map_err(|error| refusal(&error));
     match command {
@@ -98,6 +104,9 @@ async fn carry_out(shared: &Arc<Shared>, shown: &Shown, command: Command) -> Res
         | Command::RunScenario { .. }
         | Command::Scenario { .. }
         | Command::ShowLive => return scenarios::carry_out(shared, command).await,
+        Command::ListRecordings | Command::CompareWith { .. } | Command::ReadRecording { .. } => {
+            return recordings::carry_out(shared, shown, command).await;
+        }
     }
     Ok(CommandAnswer::Done)
 }

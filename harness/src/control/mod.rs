@@ -7,6 +7,7 @@
 mod commands;
 mod inspect;
 mod pages;
+mod recordings;
 mod requests;
 mod scenarios;
 mod session;
@@ -134,6 +135,7 @@ struct Shared {
     first: Arc<Shown>,
     theatre: Theatre,
     by_hand: ByHand,
+    opened: recordings::Opened,
     play_tour: PlayTour,
     is_touring: AtomicBool,
     token: String,
@@ -186,6 +188,7 @@ impl ControlServer {
                 shown: watch::Sender::new(Arc::clone(&first)),
                 first,
                 by_hand: ByHand::default(),
+                opened: recordings::Opened::default(),
                 theatre: Theatre::new(scenarios, stop.child_token()),
                 play_tour,
                 is_touring: AtomicBool::new(false),

@@ -68,6 +68,11 @@ pub fn latest(folder: &Path) -> io::Result<Option<PathBuf>> {
     Ok(newest_first(folder)?.into_iter().next().map(|(_, file)| file))
 }
 
+/// The recordings there, the newest first.
+pub fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(newest_first(folder)?.into_iter().map(|(_, file)| file).collect())
+}
+
 fn newest_first(folder: &Path) -> io::Result<Vec<(SystemTime, PathBuf)>> {
     let mut files = Vec::new();
     let entries = match fs::read_dir(folder) {

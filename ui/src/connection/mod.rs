@@ -218,6 +218,8 @@ impl Connection {
             // A backend of its own starts first; in containers that takes a while.
             Command::RunScenario { .. }
             | Command::ShowLive
+            // A long one is unpacked first.
+            | Command::CompareWith { .. }
             | Command::SetFault { .. }
             | Command::Heal { .. }
             | Command::ResetFaults => START_TIMEOUT_SECS,

@@ -1,11 +1,13 @@
 //! What one simulated user's client knows. Nothing else may enter: two clients can know different things.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ackscope_protocol::trace::ConnectionState;
 use ackscope_protocol::wire::{Conversation, Edit, Message, MessageMedia, MessageRef, Reactions};
 use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
+
+use super::Map;
 
 /// Most messages a conversation keeps in memory; the oldest go first.
 pub const MESSAGES_MAX: usize = 2_000;
@@ -52,7 +54,7 @@ pub struct Notice {
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     conversations: Vec<ConversationLog>,
-    numbers: HashMap<ConversationId, usize>,
+    numbers: Map<ConversationId, usize>,
 }
 
 /// A conversation as one client knows it.
@@ -65,7 +67,7 @@ pub struct ConversationLog {
     /// When something last happened in it, in microseconds since the run began.
     pub last_us: u64,
     entries: BTreeMap<Place, Entry>,
-    places: HashMap<MessageId, Place>,
+    places: Map<MessageId, Place>,
     highest_seq: u64,
     sent_count: u64,
     /// Messages that were dropped because there were more than [`MESSAGES_MAX`].
@@ -153,7 +155,7 @@ impl ConversationLog {
             conversation: None,
             last_us: 0,
             entries: BTreeMap::new(),
-            places: HashMap::new(),
+            places: Map::default(),
             highest_seq: 0,
             sent_count: 0,
             dropped: 0,

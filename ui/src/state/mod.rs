@@ -9,7 +9,7 @@ mod flow;
 mod lane;
 mod latency;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ackscope_protocol::trace::{Happening, TraceEvent};
@@ -25,6 +25,9 @@ pub use self::lane::{
 };
 pub use self::latency::{Ack, Latencies, Scope, Spread, Spreads};
 
+/// What every event is looked up in: the keys are not chosen by anybody who would gain by making this slow.
+type Map<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
+
 /// Most lanes kept in memory; the oldest go first.
 pub const LANES_MAX: usize = 200_000;
 /// Most users kept; what further ones do is counted and not shown.
@@ -35,6 +38,9 @@ const FIGURES_MAX: usize = 2_048;
 const FAULTS_MAX: usize = 1_024;
 /// Most noted changes of lanes; with more, filters begin anew.
 const CHANGES_MAX: usize = 100_000;
+
+/// Messages that count as the newest when one looks for where something was said.
+const NEWEST: usize = 64;
 
 /// A user, by the order they were first heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +65,8 @@ pub struct Counts {
     pub gap_events: u64,
     /// Events that were over before this interface came.
     pub skipped_events: u64,
+    /// Events that this interface did not get because it did not keep up.
+    pub missed_events: u64,
     /// Lanes that are no longer kept.
     pub dropped_lanes: u64,
 }
@@ -94,9 +102,9 @@ impl FaultSpan {
 #[derive(Debug, Default)]
 pub struct Run {
     users: Vec<User>,
-    user_numbers: HashMap<UserId, UserNumber>,
+    user_numbers: Map<UserId, UserNumber>,
     lanes: VecDeque<Lane>,
-    lane_numbers: HashMap<MessageId, LaneNumber>,
+    lane_numbers: Map<MessageId, LaneNumber>,
     first_lane: u64,
     longest_lane_us: u64,
     /// Lanes whose answer to a filter may have changed since they were created.
@@ -213,9 +221,24 @@ impl Run {
         self.last_mark.as_deref()
     }
 
+    /// Whether a user's chat says why something was refused: in its notice, or at one of the newest messages.
+    pub fn says_to(&self, user_id: &UserId, reason: &str) -> bool {
+        let Some(number) = self.user_numbers.get(user_id) else { return false };
+        let notice = self.user(*number).and_then(|user| user.notice.as_ref());
+        notice.is_some_and(|notice| notice.text.contains(reason))
+            || self.lanes.iter().rev().take(NEWEST).any(|lane| {
+                lane.sender == Some(*number) && lane.rejection().is_some_and(|error| error.message == reason)
+            })
+    }
+
     /// Notes events that will never come.
     pub fn skipped(&mut self, count: u64) {
-        self.counts.skipped_events = self.counts.skipped_events.saturating_add(count);
+        // Before the first event nobody was here; afterwards somebody was, and too slow.
+        let counter = match self.counts.events {
+            0 => &mut self.counts.skipped_events,
+            _ => &mut self.counts.missed_events,
+        };
+        *counter = counter.saturating_add(count);
     }
 
     /// Reduces one event.

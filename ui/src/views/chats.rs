@@ -51,6 +51,11 @@ impl Chats {
         self.tree.make_active(|_, tile| matches!(tile, Tile::Pane(other) if other == user_id));
     }
 
+    /// Whether a user's chat can be seen, if the pane can.
+    pub fn is_in_front(&self, user_id: &UserId) -> bool {
+        self.tree.tiles.find_pane(user_id).is_some_and(|id| self.tree.active_tiles().contains(&id))
+    }
+
     /// A chat for each user that has come since the last frame.
     fn follow(&mut self, run: &Run, width: f32) {
         let known = run.users().len().min(CHATS_MAX);
@@ -129,7 +134,13 @@ fn no_users_ui(ui: &mut Ui, scene: &mut Scene<'_>) {
     };
     let is_ready = scene.is_ready;
     widgets::empty_state(ui, tokens, title, text, |ui| {
-        if is_ready && ui.add(widgets::primary_button(tokens, "Add user…")).clicked() {
+        if !is_ready {
+            return;
+        }
+        if ui.add(widgets::primary_button(tokens, "Let the tour begin")).clicked() {
+            scene.command(ackscope_protocol::control::Command::PlayTour);
+        }
+        if ui.button("Add a user…").clicked() {
             scene.ask(Action::AddUser);
         }
     });

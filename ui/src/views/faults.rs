@@ -197,6 +197,17 @@ fn active_ui(ui: &mut Ui, scene: &mut Scene<'_>) {
         let then = if then.is_empty() { "nothing was broken".to_owned() } else { then.join(", ") };
         ui.label(widgets::small(tokens, format!("At the time cursor ({}): {then}", duration(cursor_us))));
     }
+    // What the selected message met on its way.
+    if let Some(lane) = scene.selected.and_then(|message_id| run.lane_of(message_id)) {
+        let (from_us, to_us) = (lane.origin_us(), lane.last_us);
+        let met: Vec<String> = run
+            .fault_spans()
+            .filter(|fault| fault.from_us <= to_us && fault.to_us.is_none_or(|end_us| end_us >= from_us))
+            .map(|fault| format!("{} {}", fault.target, fault.kind))
+            .collect();
+        let met = if met.is_empty() { "nothing was broken".to_owned() } else { met.join(", ") };
+        ui.label(widgets::small(tokens, format!("While the selected message was on its way: {met}")));
+    }
     if is_any {
         scene.command(Command::ResetFaults);
     }

@@ -76,8 +76,8 @@ pub struct Inspector {
     asked: Option<Asked>,
     found: Option<Found>,
     problem: Option<String>,
-    /// The key of the row that is chosen.
-    chosen: Option<String>,
+    /// Kind and key of the row that is chosen: a message and its index entry have the same key.
+    chosen: Option<(String, String)>,
     is_raw: bool,
 }
 
@@ -289,10 +289,10 @@ impl Inspector {
     }
 
     fn found_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, found: &Found) {
-        if !found.rows.iter().any(|row| Some(&row.key) == self.chosen.as_ref()) {
+        if !found.rows.iter().any(|row| self.is_chosen(row)) {
             // What belongs to the selected message is what one came for.
             let about = found.rows.iter().find(|row| row.message_id.is_some() && row.message_id == scene.selected);
-            self.chosen = about.or(found.rows.first()).map(|row| row.key.clone());
+            self.chosen = about.or(found.rows.first()).map(|row| (row.kind.clone(), row.key.clone()));
         }
         let is_wide = ui.available_width() >= WIDE;
         let (width, height) = (ui.available_width(), ui.available_height());
@@ -311,12 +311,16 @@ impl Inspector {
         }
     }
 
+    fn is_chosen(&self, row: &Inspected) -> bool {
+        self.chosen.as_ref().is_some_and(|(kind, key)| *kind == row.kind && *key == row.key)
+    }
+
     fn list_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, found: &Found, height: f32) {
         let tokens = scene.tokens;
         ScrollArea::vertical().id_salt("found").max_height(height).auto_shrink([false, true]).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             for row in &found.rows {
-                let is_chosen = self.chosen.as_ref() == Some(&row.key);
+                let is_chosen = self.is_chosen(row);
                 let (rect, response) =
                     ui.allocate_exact_size(Vec2::new((ui.available_width() - 8.0).max(0.0), 36.0), Sense::click());
                 let left_ms = ttl_left_ms(row, found.business_at, scene.business_now);
@@ -346,7 +350,7 @@ impl Inspector {
                     widgets::line_in(ui, bottom, &row.summary, small, tokens.text_weak);
                 }
                 if response.clicked() {
-                    self.chosen = Some(row.key.clone());
+                    self.chosen = Some((row.kind.clone(), row.key.clone()));
                     if let Some(message_id) = row.message_id.filter(|_| self.tab != Tab::Message) {
                         scene.ask(Action::Select(Some(message_id)));
                     }
@@ -380,7 +384,7 @@ impl Inspector {
 
     fn detail_ui(&self, ui: &mut Ui, scene: &Scene<'_>, found: &Found) {
         let tokens = scene.tokens;
-        let Some(row) = found.rows.iter().find(|row| Some(&row.key) == self.chosen.as_ref()) else { return };
+        let Some(row) = found.rows.iter().find(|row| self.is_chosen(row)) else { return };
         ScrollArea::vertical().id_salt("detail").auto_shrink(false).show(ui, |ui| {
             ui.horizontal_wrapped(|ui| {
                 ui.label(RichText::new(&row.key).monospace());

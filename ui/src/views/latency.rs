@@ -191,15 +191,17 @@ fn histogram_ui(ui: &mut Ui, tokens: &Tokens, ack: Ack, spread: &Spread, selecte
         let x = rect.left() + share_of_axis(budget_us as f64) * rect.width();
         painter.vline(x, rect.y_range(), Stroke::new(1.0, tokens.budget));
         let text = format!("budget {} ms", budget_us / 1_000);
-        painter.text(pos2(x + 4.0, rect.top() + 3.0), Align2::LEFT_TOP, text, small.clone(), tokens.text_weak);
+        // Right of it lies what is over the budget, and one looks there.
+        painter.text(pos2(x - 4.0, rect.top() + 3.0), Align2::RIGHT_TOP, text, small.clone(), tokens.text_weak);
     }
     if let Some(us) = selected.and_then(|lane| latency_of(lane, ack)) {
         let x = rect.left() + share_of_axis(us as f64) * rect.width();
         painter.vline(x, rect.y_range(), Stroke::new(2.0, tokens.accent));
         let text = format!("selected {}", duration(us));
-        let align = if x > rect.center().x { Align2::RIGHT_CENTER } else { Align2::LEFT_CENTER };
-        let offset = if x > rect.center().x { -5.0 } else { 5.0 };
-        painter.text(pos2(x + offset, rect.center().y), align, text, small, tokens.accent);
+        let galley = painter.layout_no_wrap(text, small, tokens.accent);
+        let right = x + 5.0;
+        let left = if right + galley.size().x < rect.right() { right } else { x - 5.0 - galley.size().x };
+        painter.galley(pos2(left, rect.top() + 3.0), galley, tokens.accent);
     }
 }
 

@@ -228,6 +228,7 @@ fn header_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: &Lane) {
             ui.copy_text(id);
         }
         if let Some(temp_id) = &lane.temp_id {
+            ui.add_space(space::S);
             ui.label(widgets::small(tokens, "temp_id"));
             ui.add(egui::Label::new(RichText::new(temp_id.as_str()).monospace().size(11.5)).truncate());
         }

@@ -3,8 +3,10 @@
 //! A view changes nothing but its own state: what should happen it puts into [`Scene::ask`].
 
 pub mod chats;
+pub mod compare;
 pub mod dialogs;
 pub mod faults;
+pub mod guide;
 pub mod help;
 pub mod inspector;
 pub mod latency;
@@ -36,6 +38,10 @@ pub enum Action {
     Do(Command),
     /// Select a message, or none.
     Select(Option<MessageId>),
+    /// Select a message of the recording that stands beside the run.
+    SelectInOther(MessageId),
+    /// End the comparison with a recording.
+    EndComparison,
     /// Put the time cursor at this time of the run, in microseconds, or take it away.
     Cursor(Option<u64>),
     /// Select a stretch of time of the run, in microseconds, or none.
@@ -76,6 +82,8 @@ pub enum Action {
     SaveByHand,
     /// Tell the person something.
     Tell(String),
+    /// What the guide can do.
+    Guide(guide::Go),
 }
 
 /// Most actions of one frame: a person cannot ask for more.

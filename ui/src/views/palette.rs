@@ -6,7 +6,7 @@ use egui::accesskit::Role;
 use egui::{Key, Modifiers, RichText, ScrollArea, Sense, TextEdit, TextStyle, Ui, Vec2};
 
 use super::timeline::{Axis, Step};
-use super::{Action, Scene, faults, widgets};
+use super::{Action, Scene, faults, guide, widgets};
 use crate::dock::Pane;
 use crate::state::Only;
 use crate::theme::{Look, RADIUS, space};
@@ -41,7 +41,7 @@ pub struct Palette {
 pub fn entries<'a>(scene: &Scene<'_>, scenarios: impl Iterator<Item = &'a str>) -> Vec<Entry> {
     let mut entries = Vec::with_capacity(128);
     let mut add = |title: String, keys: &'static str, action: Action| entries.push(Entry { title, keys, action });
-    for (pane, keys) in Pane::ALL.into_iter().zip(["1", "2", "3", "4", "5", "6", "7", "8"]) {
+    for (pane, keys) in Pane::ALL.into_iter().zip(["1", "2", "3", "4", "5", "6", "7", "8", "9"]) {
         add(format!("Show {}: {}", pane.title(), pane.about()), keys, Action::Show(pane));
     }
     for (title, keys, step) in [
@@ -73,6 +73,7 @@ pub fn entries<'a>(scene: &Scene<'_>, scenarios: impl Iterator<Item = &'a str>) 
         add(format!("Close {}", pane.title()), "", Action::Hide(pane));
     }
     add("Cheat sheet of keys".to_owned(), "?", Action::ToggleHelp);
+    add("Show me around: what each pane is for".to_owned(), "", Action::Guide(guide::Go::Start));
     if let Some(message_id) = scene.selected {
         add("Inspect the selected message".to_owned(), "", Action::Inspect(Place::Message { message_id }));
         if let Some(lane) = scene.run.lane_of(message_id) {
@@ -129,6 +130,8 @@ pub fn entries<'a>(scene: &Scene<'_>, scenarios: impl Iterator<Item = &'a str>) 
         add(format!("Open scenario {path}"), "", Action::OpenScenario(path.to_owned()));
     }
     add("Back to the live run".to_owned(), "", Action::Do(Command::ShowLive));
+    add("Compare with a recording…".to_owned(), "9", Action::Show(Pane::Compare));
+    add("End the comparison".to_owned(), "", Action::EndComparison);
     entries
 }
 

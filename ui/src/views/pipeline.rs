@@ -18,6 +18,8 @@ use crate::theme::{RADIUS, Tokens, space, strong_family};
 const SIZE_MIN: Vec2 = Vec2::new(540.0, 250.0);
 /// Between columns, for the arrows.
 const GAP: f32 = 28.0;
+/// Shares of the columns: users, socket service, topics, consumer groups, stores. Names of groups are longest.
+const COLUMNS: [f32; 5] = [0.165, 0.19, 0.22, 0.255, 0.17];
 /// Height of a line in a box.
 const LINE: f32 = 16.0;
 /// Most partitions drawn one by one.
@@ -202,11 +204,11 @@ fn picture_ui(ui: &mut Ui, scene: &mut Scene<'_>, area: Rect) {
 fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
     let flow = run.flow();
     let per_sec = |part: Part<'_>| rate(flow.rate(part, at_us));
-    let step = (area.width() + GAP) / 5.0;
-    let column = |index: f32| area.left() + step * index;
-    let width = step - GAP;
-    let at = |index: f32, y: f32, lines: f32| {
-        Rect::from_min_size(pos2(column(index), area.top() + y), Vec2::new(width, 26.0 + lines * LINE))
+    let room = area.width() - GAP * (COLUMNS.len() - 1) as f32;
+    let at = |index: usize, y: f32, lines: f32| {
+        let before: f32 = COLUMNS.iter().take(index).map(|share| share * room + GAP).sum();
+        let width = COLUMNS.get(index).copied().unwrap_or_default() * room;
+        Rect::from_min_size(pos2(area.left() + before, area.top() + y), Vec2::new(width, 26.0 + lines * LINE))
     };
     let figure_of = |name: &str| run.figure(name).map(|value| thousands(value as u64));
     let mut drawn = Vec::new();
@@ -218,7 +220,7 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
     let connected = run.users().iter().filter(|user| user.is_connected()).count();
     push(
         Block::Users,
-        at(0.0, third + 4.0, 2.0),
+        at(0, third + 4.0, 2.0),
         vec![format!("{connected} of {} connected", run.users().len()), format!("send {}", per_sec(Part::Sent))],
         Partitions::new(),
     );
@@ -230,14 +232,14 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
     if let Some(unpersisted) = figure_of(figure::UNPERSISTED) {
         lines.push(format!("{unpersisted} not persisted"));
     }
-    push(Block::Socket, at(1.0, third + 4.0, 4.0), lines, Partitions::new());
+    push(Block::Socket, at(1, third + 4.0, 4.0), lines, Partitions::new());
     let mut lines = vec![format!("answers {}", per_sec(Part::FromCache))];
     if let (Some(hits), Some(misses)) = (run.figure(figure::CACHE_HITS), run.figure(figure::CACHE_MISSES))
         && hits + misses > 0.0
     {
         lines.push(format!("{:.1} % hits", hits / (hits + misses) * 100.0));
     }
-    push(Block::Cache, at(1.0, 4.0, 2.0), lines, Partitions::new());
+    push(Block::Cache, at(1, 4.0, 2.0), lines, Partitions::new());
     let breaker = |name: &str| {
         run.figure(&format!("{}.{name}", figure::BREAKER)).map(|value| {
             let state = match value as u32 {
@@ -250,7 +252,7 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
     };
     let mut lines = vec![format!("checks {}", per_sec(Part::MediaChecked))];
     lines.extend(breaker("media"));
-    push(Block::Media, at(1.0, third * 2.0 + 24.0, 2.0), lines, Partitions::new());
+    push(Block::Media, at(1, third * 2.0 + 24.0, 2.0), lines, Partitions::new());
 
     let mut topics: Vec<&str> = flow.topics().iter().map(|topic| &**topic).collect();
     topics
@@ -262,7 +264,7 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
         if !depth.is_empty() {
             line = format!("{line}, {} deep", thousands(sum(&depth) as u64));
         }
-        let rect = at(2.0, 4.0 + index as f32 * height, 1.6);
+        let rect = at(2, 4.0 + index as f32 * height, 1.6);
         push(Block::Topic((*topic).to_owned()), rect, vec![line], depth);
     }
     let mut groups: Vec<&str> = flow.groups().iter().map(|group| &**group).collect();
@@ -279,15 +281,15 @@ fn blocks(run: &Run, figures: &Figures, area: Rect, at_us: u64) -> Vec<Drawn> {
         if !lag.is_empty() {
             line = format!("{line}, lag {}", thousands(sum(&lag) as u64));
         }
-        let rect = at(3.0, 4.0 + index as f32 * height, 1.6);
+        let rect = at(3, 4.0 + index as f32 * height, 1.6);
         push(Block::Group((*group).to_owned()), rect, vec![line], lag);
     }
     let lines =
         vec![format!("writes {}", per_sec(Part::Persisted)), format!("permissions {}", per_sec(Part::FromStore))];
-    push(Block::Store, at(4.0, third * 0.5 + 4.0, 2.0), lines, Partitions::new());
+    push(Block::Store, at(4, third * 0.5 + 4.0, 2.0), lines, Partitions::new());
     let mut lines = vec![format!("indexes {}", per_sec(Part::Indexed))];
     lines.extend(breaker("search"));
-    push(Block::Search, at(4.0, third * 1.5 + 24.0, 2.0), lines, Partitions::new());
+    push(Block::Search, at(4, third * 1.5 + 24.0, 2.0), lines, Partitions::new());
     drawn
 }
 

@@ -511,6 +511,7 @@ impl Scenarios {
             ui,
             |ui| {
                 ui.spacing_mut().item_spacing.y = space::XS;
+                ui.spacing_mut().interact_size.y = 20.0;
                 for problem in &open.problems {
                     let place = match &problem.file {
                         Some(file) => format!("{file}, line {}, column {}", problem.line, problem.column),

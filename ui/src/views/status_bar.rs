@@ -63,6 +63,14 @@ pub fn ui(ui: &mut Ui, scene: &Scene<'_>, pending_commands: usize) {
                 "The harness no longer keeps them, so what happened earlier is not shown",
             );
         }
+        if counts.missed_events > 0 {
+            warn(
+                ui,
+                format!("{} missed", count(counts.missed_events, "event", "events")),
+                "This view did not keep up with the run for a while, and the harness no longer keeps them: some lanes \
+                 may look unfinished although they are not",
+            );
+        }
         if counts.dropped_lanes > 0 {
             warn(
                 ui,
@@ -80,7 +88,7 @@ pub fn ui(ui: &mut Ui, scene: &Scene<'_>, pending_commands: usize) {
                     tokens,
                     format!("{} waiting", count(pending_commands as u64, "command", "commands")),
                 ));
-            } else if let Some(mark) = run.last_mark() {
+            } else if let Some(mark) = run.last_mark().filter(|_| ui.available_width() > 90.0) {
                 ui.add(egui::Label::new(widgets::small(tokens, mark)).truncate());
             }
         });

@@ -269,15 +269,53 @@ impl Timeline {
         self.scroll_to = Some(number);
     }
 
+    /// What the horizontal axis counts.
+    pub fn axis(&self) -> Axis {
+        self.axis
+    }
+
+    /// Shows the same stretch of time as another one, through the same filter.
+    pub fn look_like(&mut self, other: &Self) {
+        if self.filter != other.filter {
+            self.filter.clone_from(&other.filter);
+        }
+        self.axis = other.axis;
+        self.move_like(other);
+        self.is_following = false;
+    }
+
+    /// Shows the same stretch of time as another one.
+    pub fn move_like(&mut self, other: &Self) {
+        if self.run_time != other.run_time {
+            self.is_following = false;
+        }
+        (self.since_sent, self.run_time) = (other.since_sent, other.run_time);
+    }
+
+    /// Whether it shows another stretch of time than this one.
+    pub fn is_moved(&self, other: &Self) -> bool {
+        (self.since_sent, self.run_time) != (other.since_sent, other.run_time)
+    }
+
     /// Draws the pane.
     pub fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        self.bar_ui(ui, scene);
+        self.body_ui(ui, scene);
+    }
+
+    /// Draws what stands above the lanes.
+    pub fn bar_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        Frame::new().inner_margin(Margin { left: 12, right: 12, top: 8, bottom: 4 }).show(ui, |ui| {
+            self.toolbar_ui(ui, scene);
+        });
+    }
+
+    /// Draws the lanes, or what stands in their place.
+    pub fn body_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         self.is_filtering = self.list.update(scene.run, &self.filter);
         if self.is_filtering {
             ui.request_repaint();
         }
-        Frame::new().inner_margin(Margin { left: 12, right: 12, top: 8, bottom: 4 }).show(ui, |ui| {
-            self.toolbar_ui(ui, scene);
-        });
         if scene.run.counts().lanes == 0 {
             self.drawn = Drawn::default();
             let is_ready = scene.is_ready;
@@ -337,8 +375,8 @@ impl Timeline {
             let field = ui.add(
                 TextEdit::singleline(&mut self.filter.needle)
                     .id(Id::unique("lane filter"))
-                    .hint_text(RichText::new("Find messages").color(tokens.text_weak))
-                    .desired_width(104.0),
+                    .hint_text(RichText::new("Find…").color(tokens.text_weak))
+                    .desired_width(72.0),
             );
             let field = field.accessible_name("Find messages");
             if self.wants_filter_focus {
@@ -370,8 +408,8 @@ impl Timeline {
             }
             if let Some((from_us, to_us)) = scene.range {
                 let text = format!("Range {} – {}", duration(from_us), duration(to_us));
-                ui.add(egui::Label::new(small(&text).color(tokens.accent)).extend());
-                if ui.add(widgets::quiet_button(tokens, "Clear range")).clicked() {
+                let range = ui.add(egui::Button::selectable(true, small(&text)));
+                if range.accessible_name("Clear range").on_hover_text(format!("{text}: click to clear it")).clicked() {
                     scene.ask(Action::SelectRange(None));
                 }
             } else {
@@ -447,10 +485,11 @@ impl Timeline {
             let height = (ui.available_height() - LANE_HEIGHT).max(LANE_HEIGHT);
             let id = ui.make_persistent_id(egui::IdSalt::new(("lanes", self.axis == Axis::RunTime)));
             let offset = egui::scroll_area::State::load(ui.ctx(), id).map_or(0.0, |state| state.clamped_offset().y);
+            // What sticks to its end would go back there at once.
             if top < offset {
-                scroll = scroll.vertical_scroll_offset(top);
+                scroll = scroll.stick_to_bottom(false).vertical_scroll_offset(top);
             } else if top > offset + height {
-                scroll = scroll.vertical_scroll_offset(top - height);
+                scroll = scroll.stick_to_bottom(false).vertical_scroll_offset(top - height);
             }
         }
         let mut dragged_points = 0.0;

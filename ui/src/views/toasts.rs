@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ackscope_protocol::UserId;
 use egui::accesskit::Role;
 use egui::{Align2, Area, Frame, Id, Margin, Order, RichText, Ui};
 
@@ -12,17 +13,29 @@ use crate::theme::{RADIUS, Tokens, space};
 const TOASTS_MAX: usize = 4;
 /// How long one stays, in seconds.
 const SHOWN_SECS: f64 = 9.0;
+/// How long a refusal waits for the chat to say it, in seconds: answer and trace come separately.
+const REFUSAL_WAITS_SECS: f64 = 0.6;
 
 /// The notices that are shown.
 #[derive(Debug, Default)]
 pub struct Toasts {
     shown: VecDeque<Toast>,
+    waiting: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
 struct Toast {
     text: String,
     until_secs: f64,
+}
+
+/// A refusal that the user's own chat may say.
+#[derive(Debug)]
+struct Waiting {
+    text: String,
+    user: UserId,
+    reason: String,
+    due_secs: f64,
 }
 
 impl Toasts {
@@ -36,13 +49,28 @@ impl Toasts {
         self.shown.push_back(Toast { text, until_secs: now_secs + SHOWN_SECS });
     }
 
-    /// Draws them above everything, at the bottom right.
-    pub fn ui(&mut self, ui: &Ui, tokens: &Tokens, now_secs: f64) {
+    /// Shows that a request of a user was refused, unless the user's chat says this reason in the next moment.
+    pub fn push_refusal(&mut self, text: String, user: UserId, reason: String, now_secs: f64) {
+        if self.waiting.len() >= TOASTS_MAX {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(Waiting { text, user, reason, due_secs: now_secs + REFUSAL_WAITS_SECS });
+    }
+
+    /// Draws them above everything, at the bottom right. `is_said` knows whether a user's chat shows a reason.
+    pub fn ui(&mut self, ui: &Ui, tokens: &Tokens, now_secs: f64, is_said: &dyn Fn(&UserId, &str) -> bool) {
+        self.waiting.retain(|waiting| !is_said(&waiting.user, &waiting.reason));
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.due_secs <= now_secs) {
+            self.push(waiting.text, now_secs);
+        }
         self.shown.retain(|toast| toast.until_secs > now_secs);
-        let Some(next_secs) = self.shown.iter().map(|toast| toast.until_secs - now_secs).reduce(f64::min) else {
-            return;
-        };
+        let due_secs = self.waiting.iter().map(|waiting| waiting.due_secs);
+        let due_secs = due_secs.chain(self.shown.iter().map(|toast| toast.until_secs)).reduce(f64::min);
+        let Some(next_secs) = due_secs.map(|due_secs| due_secs - now_secs) else { return };
         ui.request_repaint_after_secs(next_secs as f32 + 0.01);
+        if self.shown.is_empty() {
+            return;
+        }
         let mut closed = None;
         Area::new(Id::unique("toasts"))
             .order(Order::Foreground)

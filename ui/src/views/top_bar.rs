@@ -52,9 +52,14 @@ impl TopBar<'_> {
             widgets::chip(ui, tokens, color, text);
             if let Some(progress) = self.scenario {
                 // Whose run one looks at must not be a guess.
-                let text = format!("Scenario: {}", format::one_line(&progress.name, 24));
-                widgets::chip(ui, tokens, tokens.breach, &text)
-                    .on_hover_text("Every pane shows its run; “Back to the live run” stands in the pane Scenarios");
+                // In a narrow window what is said on hovering must do.
+                let room = if width > 1_000.0 { 24 } else { 0 };
+                let name = format::one_line(&progress.name, room);
+                let text = if room == 0 { "Scenario".to_owned() } else { format!("Scenario: {name}") };
+                widgets::chip(ui, tokens, tokens.breach, &text).on_hover_ui(|ui| {
+                    ui.label(RichText::new(&progress.name).strong());
+                    ui.label("Every pane shows its run; “Back to the live run” stands in the pane Scenarios");
+                });
             } else if let Some(environment) = self.environment
                 && width > 900.0
             {

@@ -7,8 +7,8 @@ use ackscope_protocol::limits::{MEDIA_MAX_ITEMS, TEMP_ID_MAX_CHARS, TEXT_MAX_CHA
 use ackscope_protocol::text::{Emoji, FileName, MessageText};
 use ackscope_protocol::trace::ConnectionState;
 use ackscope_protocol::wire::{
-    AddParticipant, ArchiveConversation, Conversation, ConversationKind, DeleteMessage, DeleteMode, DownloadUrl,
-    EditMessage, ForwardMessages, History, LeaveConversation, ListConversations, MediaState, MessageRef,
+    AddParticipant, AddedRole, ArchiveConversation, Conversation, ConversationKind, DeleteMessage, DeleteMode,
+    DownloadUrl, EditMessage, ForwardMessages, History, LeaveConversation, ListConversations, MediaState, MessageRef,
     MuteConversation, React, RemoveParticipant, Request, SearchQuery, SendMessage, Sync, UnarchiveConversation,
     UnmuteConversation, Unreact,
 };
@@ -819,12 +819,14 @@ fn conversation_menu_ui(
     if conversation.kind != ConversationKind::Direct {
         ui.menu_button("Add participant", |ui| {
             for other in scene.run.users().iter().filter(|other| other.device_of.is_none()).take(PARTICIPANTS_OFFERED) {
-                if !log.has_participant(&other.user_id) && ui.button(other.user_id.as_str()).clicked() {
-                    request(
-                        scene,
-                        user,
-                        &AddParticipant { conversation_id, user_id: other.user_id.clone(), role: None },
-                    );
+                if log.has_participant(&other.user_id) {
+                    continue;
+                }
+                let id = &other.user_id;
+                for (text, role) in [(id.to_string(), None), (format!("{id} as admin"), Some(AddedRole::Admin))] {
+                    if ui.button(text).clicked() {
+                        request(scene, user, &AddParticipant { conversation_id, user_id: id.clone(), role });
+                    }
                 }
             }
         });

@@ -48,7 +48,7 @@ impl ByHand {
     pub(in crate::control) fn begins(&self, at_us: u64, command: &Command) -> Option<usize> {
         let command = match command {
             Command::Inspect { .. } => return None,
-            command if command.is_about_scenarios() => return None,
+            command if command.is_about_scenarios() || command.is_about_recordings() => return None,
             // A scenario has a file of its own.
             Command::Upload { user, file_name, content_type, .. } => Command::Upload {
                 user: user.clone(),

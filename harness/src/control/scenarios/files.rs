@@ -36,7 +36,7 @@ pub fn scenarios_folder() -> PathBuf {
 }
 
 /// Does something with files where waiting for a disk holds nobody up.
-pub(super) fn blocking<T: Send + 'static>(
+pub(in crate::control) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WireError> + Send + 'static,
 ) -> BoxFuture<'static, Result<T, WireError>> {
     Box::pin(async move {

@@ -14,6 +14,7 @@ use ackscope_protocol::control::{Command, CommandAnswer};
 use ackscope_protocol::error::WireError;
 
 pub(super) use self::by_hand::ByHand;
+pub(super) use self::files::blocking;
 pub use self::files::scenarios_folder;
 pub(super) use self::play::Theatre;
 use super::requests::invalid;
