@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ackscope_harness::environment::BackendChoice;
+use ackscope_harness::environment::containers::is_watchdog;
 use clap::Parser;
 use tauri::{AppHandle, Manager as _};
 use tauri_plugin_window_state::StateFlags;
@@ -90,6 +91,9 @@ impl ShellError {
 }
 
 fn main() -> ExitCode {
+    if is_watchdog() {
+        return ExitCode::SUCCESS;
+    }
     let args = Args::parse();
     #[cfg(target_os = "linux")]
     if let Some(error) = without_graphics_card() {
