@@ -234,7 +234,8 @@ impl Play {
         };
         tracing::info!("recording {}", file.display());
         menu::remember(&self.stage.app, &file);
-        if self.stage.json {
+        // A script waits for the first thing that is shown, and for the backend.
+        if self.stage.json && self.viewer.is_none() && self.live.is_none() {
             ready(&serde_json::json!({ "ui": viewer.ui_url() }))?;
         }
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
@@ -312,7 +313,7 @@ fn ready(line: &serde_json::Value) -> Result<(), BackendError> {
 
 /// What is told of an error: what happened, what it means, what to do.
 fn failure(error: &BackendError, request: &Request, choice: BackendChoice) -> Failure {
-    let what = error.to_string();
+    let what = capitalized(&error.to_string());
     let open = ("open", "Open a recording…");
     let quit = ("quit", "Quit");
     match (error, request) {
@@ -356,6 +357,12 @@ fn failure(error: &BackendError, request: &Request, choice: BackendChoice) -> Fa
     }
 }
 
+/// A sentence as it stands by itself; errors begin small, because they mostly follow a colon.
+fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// Carries out what was clicked on the start page.
 pub(crate) fn clicked(app: &AppHandle, asked: &str) {
     let requests = app.state::<Requests>();
@@ -386,6 +393,13 @@ mod tests {
                 assert_eq!(offers_embedded, is_start && choice != BackendChoice::Embedded, "{told:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_happened_begins_as_a_sentence_does() {
+        assert_eq!(capitalized("the servers cannot be used"), "The servers cannot be used");
+        assert_eq!(capitalized("/tmp/x is no recording"), "/tmp/x is no recording");
+        assert_eq!(capitalized(""), "");
     }
 
     #[test]

@@ -45,7 +45,7 @@ struct Args {
     /// Where the backend's parts come from.
     #[arg(long, value_enum)]
     backend: Option<BackendChoice>,
-    /// Print one JSON object with `chat`, `ui` and `backend` when ready.
+    /// Print one JSON object with `chat`, `ui` and `backend` when ready; for a recording with `ui` alone.
     #[arg(long)]
     json: bool,
     /// Keep the embedded backend's files in this folder from run to run. Without it a run starts empty and plays

@@ -43,6 +43,8 @@ pub(crate) fn open(app: &AppHandle, title: &Title) -> tauri::Result<(WebviewWind
         })
         .inner_size(1440.0, 900.0)
         .min_inner_size(900.0, 560.0)
+        // Not larger than the screen: the menu would be beyond its edge.
+        .prevent_overflow()
         .center()
         // The page is handed files by the browser engine itself.
         .disable_drag_drop_handler()

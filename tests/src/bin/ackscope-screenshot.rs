@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ackscope_tests::screen::display::Display;
+use ackscope_tests::screen::home::Home;
 use ackscope_tests::screen::observer::Observer;
 use ackscope_tests::screen::program::Program;
 use anyhow::{Context as _, Result};
@@ -16,8 +17,9 @@ const QUIET: Duration = Duration::from_secs(3);
 #[tokio::main]
 async fn main() -> Result<()> {
     let file: PathBuf = std::env::args_os().nth(1).context("say which PNG file to write")?.into();
+    let home = Home::new()?;
     let display = Display::start(1440, 900).await?;
-    let mut app = Program::start("ackscope-desktop", &["--json"], &display.environment())?;
+    let mut app = Program::start(&home, "ackscope-desktop", &["--json"], &display.environment())?;
     let ready = app.ready(LIMIT).await?;
     let mut observer = Observer::connect(&ready.ui, LIMIT).await?;
     display.window_titled(&format!("Ackscope · {}", ready.backend.as_str()), LIMIT).await?;

@@ -14,10 +14,14 @@ use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::person::Person;
+use super::picture::Picture;
+use super::waiting::until;
+
 /// How long the browser may take to start.
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long it may take for one command.
-const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 /// What the browser is called on different systems.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// What it says before the address of its DevTools.
@@ -95,22 +99,43 @@ impl Chromium {
         self.command("Input.insertText", json!({"text": text})).await.map(drop)
     }
 
-    /// Presses Enter.
-    pub async fn press_enter(&mut self) -> Result<()> {
+    /// Presses a key by its X name: `Return`, `Escape`, a letter or a digit, with `ctrl+` before it if that is held.
+    pub async fn press(&mut self, key: &str) -> Result<()> {
+        let (name, is_ctrl) = key.strip_prefix("ctrl+").map_or((key, false), |name| (name, true));
+        let mut event = match name {
+            "Return" => json!({"key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13}),
+            "Escape" => json!({"key": "Escape", "code": "Escape", "windowsVirtualKeyCode": 27}),
+            _ => {
+                let upper = name.to_ascii_uppercase();
+                let [code @ (b'A'..=b'Z' | b'0'..=b'9')] = upper.as_bytes() else { bail!("no key is called `{key}`") };
+                let place = if code.is_ascii_digit() { "Digit" } else { "Key" };
+                json!({"key": name, "code": format!("{place}{upper}"), "windowsVirtualKeyCode": code})
+            }
+        };
+        if is_ctrl {
+            event["modifiers"] = json!(2);
+        }
         for kind in ["keyDown", "keyUp"] {
-            let key = json!({
-                "type": kind, "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13
-            });
-            self.command("Input.dispatchKeyEvent", key).await?;
+            event["type"] = json!(kind);
+            self.command("Input.dispatchKeyEvent", event.clone()).await?;
         }
         Ok(())
     }
 
-    /// What the page looks like, as PNG.
-    pub async fn picture(&mut self) -> Result<Vec<u8>> {
+    /// Opens `url` anew, with a script that runs before anything of it.
+    pub async fn reopen(&mut self, url: &str, script: &str) -> Result<()> {
+        // Without this the script is kept and never run.
+        self.command("Page.enable", json!({})).await?;
+        self.command("Page.addScriptToEvaluateOnNewDocument", json!({"source": script})).await?;
+        self.navigate("about:blank").await?;
+        self.navigate(url).await
+    }
+
+    /// What the page looks like.
+    pub async fn picture(&mut self) -> Result<Picture> {
         let answer = self.command("Page.captureScreenshot", json!({"format": "png"})).await?;
         let data = answer["data"].as_str().context("a picture")?;
-        Ok(base64::engine::general_purpose::STANDARD.decode(data)?)
+        Picture::of_png(&base64::engine::general_purpose::STANDARD.decode(data)?)
     }
 
     async fn command(&mut self, method: &str, parameters: Value) -> Result<Value> {
@@ -157,4 +182,22 @@ fn installed() -> Result<std::path::PathBuf> {
         .flat_map(|folder| NAMES.map(|name| folder.join(name)))
         .find(|file| file.is_file())
         .context("no Chromium is installed; `./ackscope test` installs it")
+}
+
+impl Person for Chromium {
+    async fn type_text(&mut self, text: &str) -> Result<()> {
+        // Text goes to the element that has the focus, which is a field of the page only while one is drawn that has it.
+        let has_field = "document.activeElement?.tagName === 'INPUT'";
+        let wait = async || Ok((self.evaluate(has_field).await? == json!(true)).then_some(()));
+        until("a text cursor in the page", COMMAND_LIMIT, wait).await?;
+        self.insert_text(text).await
+    }
+
+    async fn press(&mut self, key: &str) -> Result<()> {
+        Chromium::press(self, key).await
+    }
+
+    async fn look(&mut self) -> Result<Picture> {
+        self.picture().await
+    }
 }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt as _, EventMask};
 
+use super::person::Person;
+use super::picture::Picture;
 use super::waiting::until;
 
 /// How long the display server may take to start.
@@ -22,6 +24,7 @@ pub struct WindowId(u32);
 #[derive(Debug)]
 pub struct Display {
     name: String,
+    width: u32,
     _server: Child,
 }
 
@@ -41,7 +44,7 @@ impl Display {
         let mut stdout = BufReader::new(server.stdout.take().context("Xvfb has a standard output")?);
         tokio::time::timeout(START_LIMIT, stdout.read_line(&mut number)).await.context("Xvfb did not start")??;
         ensure!(!number.trim().is_empty(), "Xvfb ended at once");
-        Ok(Self { name: format!(":{}", number.trim()), _server: server })
+        Ok(Self { name: format!(":{}", number.trim()), width, _server: server })
     }
 
     /// What a program needs in its environment to draw here, without a graphics card.
@@ -95,16 +98,45 @@ impl Display {
         Ok(())
     }
 
+    /// Makes `window` as large as that.
+    pub async fn resize(&self, window: WindowId, width: u32, height: u32) -> Result<()> {
+        let (width, height) = (width.to_string(), height.to_string());
+        self.xdotool(&["windowsize", &window.0.to_string(), &width, &height]).await.map(drop)
+    }
+
+    /// How large `window` is.
+    pub async fn size(&self, window: WindowId) -> Result<(u32, u32)> {
+        let said = self.xdotool(&["getwindowgeometry", "--shell", &window.0.to_string()]).await?;
+        let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+        let size = value("WIDTH=").zip(value("HEIGHT="));
+        size.with_context(|| format!("the size of the window is not in {said:?}"))
+    }
+
+    /// The titles of the visible windows.
+    pub async fn titles(&self) -> Result<Vec<String>> {
+        let found = self.xdotool(&["search", "--onlyvisible", "--name", "."]).await.unwrap_or_default();
+        let mut titles = Vec::new();
+        for id in found.lines() {
+            // One that went meanwhile has no title any more.
+            titles.extend(self.xdotool(&["getwindowname", id]).await.map(|title| title.trim().to_owned()));
+        }
+        Ok(titles)
+    }
+
     /// Writes what is on the display into a PNG file.
     pub async fn save_picture(&self, file: &Path) -> Result<()> {
-        let target = format!("png:{}", file.display());
-        self.run("import", &["-window", "root", &target]).await.map(drop)
+        self.picture().await?.save(file)
+    }
+
+    /// What is on the display.
+    pub async fn picture(&self) -> Result<Picture> {
+        let bytes = self.run("import", &["-window", "root", "-depth", "8", "rgb:-"]).await?;
+        Picture::of_rgb(self.width, bytes)
     }
 
     /// How many pixels have exactly this colour.
     pub async fn count_pixels(&self, colour: [u8; 3]) -> Result<usize> {
-        let bytes = self.run("import", &["-window", "root", "-depth", "8", "rgb:-"]).await?;
-        Ok(bytes.chunks_exact(3).filter(|pixel| *pixel == colour).count())
+        Ok(self.picture().await?.count(|pixel| pixel == colour))
     }
 
     async fn xdotool(&self, args: &[&str]) -> Result<String> {
@@ -122,5 +154,20 @@ impl Display {
             .with_context(|| format!("starting {tool}; `./ackscope test` installs it"))?;
         ensure!(output.status.success(), "{tool} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(output.stdout)
+    }
+}
+
+/// Somebody before the display; the keyboard is with the window that has the focus.
+impl Person for &Display {
+    async fn type_text(&mut self, text: &str) -> Result<()> {
+        Display::type_text(self, text).await
+    }
+
+    async fn press(&mut self, key: &str) -> Result<()> {
+        Display::press(self, key).await
+    }
+
+    async fn look(&mut self) -> Result<Picture> {
+        self.picture().await
     }
 }
