@@ -240,8 +240,8 @@ fn messages_are_matched_by_who_sent_what_and_not_by_id() {
         let sender = message.sender.as_ref().map_or("", |sender| sender.as_str());
         format!("{sender}: {} at {:?}", message.text.as_deref().unwrap_or_default(), message.sent_us)
     };
-    assert_eq!(matched.only_before.iter().map(|one| said(one)).collect::<Vec<_>>(), ["ben: once at [9000]"]);
-    assert_eq!(matched.only_after.iter().map(|one| said(one)).collect::<Vec<_>>(), ["ben: only after at [500]"]);
+    assert_eq!(matched.only_before.iter().copied().map(said).collect::<Vec<_>>(), ["ben: once at [9000]"]);
+    assert_eq!(matched.only_after.iter().copied().map(said).collect::<Vec<_>>(), ["ben: only after at [500]"]);
     let [(one, other)] = matched.ended_differently[..] else { panic!("{:?}", matched.ended_differently) };
     assert_eq!((said(one), outcome(one)), ("ana: twice at [2000]".to_owned(), "delivered".to_owned()));
     assert_eq!((said(other), outcome(other)), ("ana: twice at [2000]".to_owned(), "rejected overloaded".to_owned()));

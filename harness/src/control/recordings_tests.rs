@@ -1,7 +1,10 @@
 use ackscope_protocol::Timestamp;
-use ackscope_protocol::control::BackendKind;
+use ackscope_protocol::control::{BackendKind, CONTROL_PATH, CONTROL_VERSION, Environment, ToHarness, ToInterface};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
+use crate::control::{ControlServer, Recorded};
 use crate::fixtures::Trace;
 
 fn header(title: &str) -> Header {
@@ -109,4 +112,83 @@ fn the_list_has_what_reads_and_knows_the_run_that_is_shown() {
     assert_eq!((only.path.as_str(), only.is_shown), ("whole.ackrec", true));
     let CommandAnswer::Recordings { folder, files } = list(None, run_id) else { panic!() };
     assert_eq!((folder, files.len()), (None, 0));
+}
+
+/// An interface as the browser's would be: says what it wants, and gives the answer with this number.
+struct Interface(tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>, u64);
+
+impl Interface {
+    async fn open(server: &ControlServer) -> Self {
+        let url = server.url().replace("http://", "ws://").replace("/?", &format!("{CONTROL_PATH}?"));
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        let mut interface = Self(socket, 0);
+        interface.say(&ToHarness::Hello { version: CONTROL_VERSION, run_id: None, next_index: 0 }).await;
+        interface
+    }
+
+    async fn say(&mut self, message: &ToHarness) {
+        let text = serde_json::to_string(message).unwrap();
+        self.0.send(Message::Text(text.into())).await.unwrap();
+    }
+
+    async fn run(&mut self, command: Command) -> Result<CommandAnswer, WireError> {
+        self.1 += 1;
+        let wanted = self.1;
+        self.say(&ToHarness::Command { id: wanted, command }).await;
+        loop {
+            let next = tokio::time::timeout(std::time::Duration::from_secs(60), self.0.next()).await;
+            let Message::Text(text) = next.expect("an answer in time").unwrap().unwrap() else { continue };
+            if let ToInterface::Reply { id, outcome } = serde_json::from_str(&text).unwrap()
+                && id == wanted
+            {
+                return outcome;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_interface_that_is_shown_a_recording_compares_it_and_reads_the_other() {
+    let trace = run("shown", 20_000, true);
+    let recorder = Recorder::new(10_000);
+    recorder.replay(trace.events.clone());
+    let environment = Environment {
+        backend: BackendKind::Embedded,
+        reason: "a recording".to_owned(),
+        chat_url: "none (a recording)".to_owned(),
+        ackscope_version: "0.0.0".to_owned(),
+    };
+    let recorded = Recorded { recorder, environment, business_now: Timestamp::from_millis(0) };
+    let server = ControlServer::start_recorded("127.0.0.1:0".parse().unwrap(), recorded).await.unwrap();
+    let mut interface = Interface::open(&server).await;
+    let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/version-1.ackrec");
+    let path = known.display().to_string();
+
+    let answer = interface.run(Command::CompareWith { path: path.clone() }).await.unwrap();
+    let CommandAnswer::Compared { comparison } = answer else { panic!("{answer:?}") };
+    assert_eq!((comparison.a.title.as_str(), comparison.a.messages), ("The recording that is shown", 40));
+    let other = Recording::open(&known).unwrap();
+    assert_eq!(comparison.b.events, other.read);
+    assert_eq!(comparison.only_a.count, 40, "the runs have nothing to do with each other");
+
+    let mut read = Vec::new();
+    loop {
+        let command = Command::ReadRecording { path: path.clone(), from_index: read.len() as u64 };
+        let answer = interface.run(command).await.unwrap();
+        let CommandAnswer::RecordedEvents { events, total } = answer else { panic!("{answer:?}") };
+        read.extend(events);
+        if read.len() as u64 >= total {
+            break;
+        }
+    }
+    assert!(read.iter().eq(other.events.iter().map(|event| &**event)));
+
+    // What is no recording is refused with a sentence, and the connection goes on.
+    for (path, code) in [("/etc/passwd", ErrorCode::InvalidPayload), ("/nowhere/run.ackrec", ErrorCode::NotFound)] {
+        let error = interface.run(Command::CompareWith { path: path.to_owned() }).await.unwrap_err();
+        assert_eq!(error.code, code, "{}", error.message);
+    }
+    let refused = interface.run(Command::PlayTour).await.unwrap_err();
+    assert!(refused.message.contains("recording"), "nothing else can be done in one: {}", refused.message);
+    server.shutdown().await;
 }

@@ -22,7 +22,11 @@ async fn main() -> Result<()> {
     let mut app = Program::start(&home, "ackscope-desktop", &["--json"], &display.environment())?;
     let ready = app.ready(LIMIT).await?;
     let mut observer = Observer::connect(&ready.ui, LIMIT).await?;
-    display.window_titled(&format!("Ackscope · {}", ready.backend.as_str()), LIMIT).await?;
+    let window = display.window_titled(&format!("Ackscope · {}", ready.backend.as_str()), LIMIT).await?;
+    observer.settled(QUIET, LIMIT).await?;
+    // The guide of the first start lies over what the picture is of.
+    display.focus(window).await?;
+    display.press("Escape").await?;
     observer.settled(QUIET, LIMIT).await?;
     display.save_picture(&file).await?;
     app.terminate().await?;
