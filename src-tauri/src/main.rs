@@ -125,7 +125,8 @@ fn run(args: Args) -> Result<(), ShellError> {
     let mut builder = tauri::Builder::default();
     if !json {
         // First of all: a second start ends in there. A script wants an instance of its own.
-        builder = builder.plugin(tauri_plugin_single_instance::init(started_again));
+        builder = builder
+            .plugin(tauri_plugin_single_instance::init(|app, words, folder| started_again(app, &words, &folder)));
     }
     let app = builder
         .plugin(tauri_plugin_dialog::init())
@@ -161,11 +162,11 @@ fn remembered() -> StateFlags {
 }
 
 /// Somebody started the app while it runs: its window comes forward and shows the recording that was named.
-fn started_again(app: &AppHandle, words: Vec<String>, folder: String) {
+fn started_again(app: &AppHandle, words: &[String], folder: &str) {
     window::bring_forward(app);
     match Args::try_parse_from(words) {
         Ok(Args { recording: Some(file), .. }) => {
-            app.state::<Requests>().ask(Request::Open(absolute(&file, Some(Path::new(&folder)))));
+            app.state::<Requests>().ask(Request::Open(absolute(&file, Some(Path::new(folder)))));
         }
         Ok(_) => {}
         Err(error) => tracing::warn!("a second start was not understood: {error}"),

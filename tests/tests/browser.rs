@@ -1,5 +1,7 @@
 //! The interface in a browser, as somebody uses it who ran `ackscope serve` (S4).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::time::Duration;
 
 use ackscope_protocol::control::BackendKind;

@@ -126,7 +126,7 @@ async fn recordings_are_opened_without_a_backend_and_by_the_systems_dialog() {
     let window = display.window_titled("one.ackrec · Ackscope", LIMIT).await.unwrap();
     let observer = Observer::connect(&shown.ui, LIMIT).await.unwrap();
     assert!(observer.environment().reason.starts_with("Recording of"), "{:?}", observer.environment());
-    assert_eq!(recent(&home), [one.clone()]);
+    assert_eq!(recent(&home), std::slice::from_ref(&one));
 
     display.focus(window).await.unwrap();
     display.press("ctrl+o").await.unwrap();

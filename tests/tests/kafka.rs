@@ -1,6 +1,6 @@
 //! What only the log at Kafka can meet: brokers that refuse, are slow or go away, and topics that disappear.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

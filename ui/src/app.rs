@@ -89,6 +89,7 @@ impl Default for Arranged {
 const ZOOM_RANGE: std::ops::RangeInclusive<f32> = 0.5..=3.0;
 
 /// The interface.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own; any of them may be there at a time")]
 pub struct App {
     address: Result<Address, AddressError>,
     /// Taken by the connection in the first frame, when there is a time to begin with.

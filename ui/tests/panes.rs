@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic like tests")]
 
+// Sizes of pictures are far below these bounds, and colours that are copied are the same to the bit.
+#[allow(clippy::cast_possible_wrap, clippy::float_cmp)]
 #[path = "support/painter.rs"]
 mod painter;
 

@@ -136,7 +136,7 @@ impl Interface {
         let wanted = self.1;
         self.say(&ToHarness::Command { id: wanted, command }).await;
         loop {
-            let next = tokio::time::timeout(std::time::Duration::from_secs(60), self.0.next()).await;
+            let next = tokio::time::timeout(std::time::Duration::from_mins(1), self.0.next()).await;
             let Message::Text(text) = next.expect("an answer in time").unwrap().unwrap() else { continue };
             if let ToInterface::Reply { id, outcome } = serde_json::from_str(&text).unwrap()
                 && id == wanted

@@ -168,7 +168,7 @@ impl Guide {
 /// Beside the pane, on the side where there is room; over it when there is none anywhere.
 fn place(around: Option<Rect>, window: Rect) -> Pos2 {
     let Some(around) = around else { return window.center() - SIZE / 2.0 };
-    let middle = |low: f32, high: f32, size: f32| ((low + high) / 2.0 - size / 2.0).max(0.0);
+    let middle = |low: f32, high: f32, size: f32| (low.midpoint(high) - size / 2.0).max(0.0);
     let beside = [
         Pos2::new(around.right() + GAP, around.top() + around.height() * 0.25),
         Pos2::new(middle(around.left(), around.right(), SIZE.x), around.bottom() + GAP),

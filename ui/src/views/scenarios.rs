@@ -66,6 +66,7 @@ impl Open {
 }
 
 /// The pane's own state.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own; any of them may be there at a time")]
 #[derive(Debug, Default)]
 pub struct Scenarios {
     files: Option<(String, Vec<ScenarioFile>)>,
