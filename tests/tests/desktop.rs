@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ackscope_tests::screen::bus::Bus;
@@ -107,6 +107,25 @@ struct Shown {
     ui: String,
 }
 
+/// Names a file in the system's dialog.
+async fn choose_file(display: &Display, title: &str, file: &Path) {
+    let dialog = display.window_titled(title, LIMIT).await.unwrap();
+    display.focus(dialog).await.unwrap();
+    // The slash brings up the field for a path, or is written into the one that is there. What is typed before the field
+    // is there is lost.
+    let before = until("a dialog that is drawn", LIMIT, async || {
+        let (one, other) = (display.picture().await?, display.picture().await?);
+        Ok((one == other).then_some(other))
+    });
+    let before = before.await.unwrap();
+    display.type_text("/").await.unwrap();
+    let has_field = async || Ok((display.picture().await?.differs(&before) > 200).then_some(()));
+    until("a field for the path", LIMIT, has_field).await.unwrap();
+    display.press("ctrl+a").await.unwrap();
+    display.type_text(file.to_str().unwrap()).await.unwrap();
+    display.press("Return").await.unwrap();
+}
+
 /// The recent recordings as the app keeps them.
 fn recent(home: &Home) -> Vec<PathBuf> {
     let text = std::fs::read(home.state().join("recent.json")).unwrap_or_else(|_| b"[]".to_vec());
@@ -130,10 +149,7 @@ async fn recordings_are_opened_without_a_backend_and_by_the_systems_dialog() {
 
     display.focus(window).await.unwrap();
     display.press("ctrl+o").await.unwrap();
-    let dialog = display.window_titled("Open a recording", LIMIT).await.unwrap();
-    display.focus(dialog).await.unwrap();
-    display.type_text(two.to_str().unwrap()).await.unwrap();
-    display.press("Return").await.unwrap();
+    choose_file(&display, "Open a recording", &two).await;
     let window = display.window_titled("two.ackrec · Ackscope", LIMIT).await.unwrap();
     assert_eq!(recent(&home), [two, one.clone()]);
     display.save_picture(&output_dir().unwrap().join("desktop-recording.png")).await.unwrap();
@@ -141,12 +157,8 @@ async fn recordings_are_opened_without_a_backend_and_by_the_systems_dialog() {
     // Its run again, as a file of another name.
     display.focus(window).await.unwrap();
     display.press("ctrl+shift+s").await.unwrap();
-    let dialog = display.window_titled("Save the recording", LIMIT).await.unwrap();
-    display.focus(dialog).await.unwrap();
     let three = home.work().join("three.ackrec");
-    display.press("ctrl+a").await.unwrap();
-    display.type_text(three.to_str().unwrap()).await.unwrap();
-    display.press("Return").await.unwrap();
+    choose_file(&display, "Save the recording", &three).await;
     until("the recording is saved", LIMIT, async || {
         Ok((std::fs::read(&three).unwrap_or_default() == std::fs::read(&one).unwrap()).then_some(()))
     })

@@ -63,6 +63,11 @@ impl Picture {
         self.pixels().filter(|pixel| is_so(*pixel)).count()
     }
 
+    /// How many pixels are not as in another picture of the same size.
+    pub fn differs(&self, other: &Self) -> usize {
+        self.pixels().zip(other.pixels()).filter(|(one, other)| one != other).count()
+    }
+
     /// The columns, from the left, in which at least `count` pixels are so.
     pub fn columns(&self, count: usize, is_so: impl Fn([u8; 3]) -> bool) -> Vec<u32> {
         let mut found = vec![0_usize; self.width as usize];
@@ -107,6 +112,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("picture.png");
         picture.save(&file).expect("it is written");
+        assert_eq!(picture.differs(&picture), 0);
         let read = Picture::of_png(&std::fs::read(&file).expect("it is there")).expect("a PNG");
         assert_eq!(read, picture);
         assert!(Picture::of_rgb(4, vec![0; 13]).is_err());
