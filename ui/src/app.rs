@@ -30,9 +30,9 @@ use crate::views::{Action, Focus, Scene, help, message_detail, pipeline, status_
 
 /// How long one frame may spend on taking and reducing messages.
 const REDUCE_BUDGET_MS: u128 = 8;
-/// And when it did not keep up in the frame before: a long run should be there soon, which thirty frames a second do
-/// not hide.
-const CATCH_UP_BUDGET_MS: u128 = 24;
+/// And when it did not keep up in the frame before: a long run should be there soon, and each frame in between costs
+/// what could be spent on it. Twenty a second still show that it comes.
+const CATCH_UP_BUDGET_MS: u128 = 40;
 
 /// Ctrl and one of these writes as the first … ninth user; alone, while nothing is being typed, the panes.
 const DIGITS: [Key; 9] =

@@ -22,9 +22,8 @@ use self::backoff::Backoff;
 use self::parse::parse;
 pub use self::transport::{QUEUE_MAX_MESSAGES, Socket, SocketEvent, Transport, Wake, WebSockets};
 
-/// Most messages taken in one call of [`Connection::poll`]. With the largest batches this is about as much as
-/// one frame can reduce without being felt.
-pub const MESSAGES_MAX_PER_POLL: usize = 16;
+/// Most messages taken in one call of [`Connection::poll`], whatever time there is.
+pub const MESSAGES_MAX_PER_POLL: usize = 64;
 /// Most commands that wait for their answer.
 pub const PENDING_COMMANDS_MAX: usize = 64;
 /// How long opening and greeting may take together, in seconds.

@@ -244,7 +244,7 @@ fn waiting_commands_and_messages_per_poll_are_bounded() {
     assert_eq!(connection.send(Command::AdvanceClock { by_ms: 1 }, 0.0), Err(CommandRefused::TooMany));
     assert_eq!(harness.commands().len(), PENDING_COMMANDS_MAX);
 
-    let events = vec![mark("m"); TRACE_BATCH_MAX * 40];
+    let events = vec![mark("m"); TRACE_BATCH_MAX * (MESSAGES_MAX_PER_POLL + 24)];
     harness.trace(0, &events);
     let mut taken = 0;
     assert!(connection.poll(0.0, &|| true, &mut |_| taken += 1));

@@ -66,7 +66,8 @@ pub struct ConversationLog {
     pub conversation: Option<Conversation>,
     /// When something last happened in it, in microseconds since the run began.
     pub last_us: u64,
-    entries: BTreeMap<Place, Entry>,
+    /// Boxed: entries are large, and the tree moves what it holds.
+    entries: BTreeMap<Place, Box<Entry>>,
     places: Map<MessageId, Place>,
     highest_seq: u64,
     sent_count: u64,
@@ -164,7 +165,7 @@ impl ConversationLog {
 
     /// The messages in the order everybody sees.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> + '_ {
-        self.entries.values()
+        self.entries.values().map(|entry| &**entry)
     }
 
     /// How many messages are kept.
@@ -179,7 +180,7 @@ impl ConversationLog {
 
     /// One of them.
     pub fn entry(&self, message_id: MessageId) -> Option<&Entry> {
-        self.entries.get(self.places.get(&message_id)?)
+        self.entries.get(self.places.get(&message_id)?).map(|entry| &**entry)
     }
 
     /// Whether `user_id` is still in it, as far as this client knows.
@@ -233,7 +234,7 @@ impl ConversationLog {
             forward_count: 0,
             reactions: Reactions::new(),
         };
-        self.insert(place, entry);
+        self.insert(place, Box::new(entry));
     }
 
     pub(super) fn placed(&mut self, message_id: MessageId, seq: u64) {
@@ -250,9 +251,7 @@ impl ConversationLog {
     pub(super) fn take_message(&mut self, message: &Message, text: Option<Arc<str>>, at_us: u64) {
         self.last_us = self.last_us.max(at_us);
         self.highest_seq = self.highest_seq.max(message.seq);
-        if let Some(old) = self.places.get(&message.message_id) {
-            self.entries.remove(old);
-        }
+        let old = self.places.get(&message.message_id).and_then(|old| self.entries.remove(old));
         let place = Place { seq: message.seq, sent_number: 0, message_id: message.message_id };
         let entry = Entry {
             message_id: message.message_id,
@@ -266,6 +265,13 @@ impl ConversationLog {
             forwarded_from: message.forwarded_from,
             forward_count: message.forward_count,
             reactions: message.reactions.clone(),
+        };
+        let entry = match old {
+            Some(mut old) => {
+                *old = entry;
+                old
+            }
+            None => Box::new(entry),
         };
         self.insert(place, entry);
     }
@@ -291,7 +297,7 @@ impl ConversationLog {
         }
     }
 
-    fn insert(&mut self, place: Place, entry: Entry) {
+    fn insert(&mut self, place: Place, entry: Box<Entry>) {
         self.places.insert(place.message_id, place);
         self.entries.insert(place, entry);
         while self.entries.len() > MESSAGES_MAX {

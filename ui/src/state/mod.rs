@@ -12,7 +12,7 @@ mod latency;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ackscope_protocol::trace::{Happening, TraceEvent};
+use ackscope_protocol::trace::{Happening, Stage, TraceEvent};
 use ackscope_protocol::wire::{DeleteMode, MessageAck, ServerEvent};
 use ackscope_protocol::{MessageId, Timestamp, UserId};
 
@@ -290,7 +290,7 @@ impl Run {
             }
             Happening::Stage { message_id, stage } => {
                 self.flow.staged(&stage, at_us);
-                self.change_lane(message_id, at_us, |lane| lane.staged(stage, at_us));
+                self.add_stage(message_id, stage, at_us);
             }
             Happening::ClockAdvanced { by_ms } => {
                 self.advanced_ms = self.advanced_ms.saturating_add(by_ms);
@@ -476,6 +476,21 @@ impl Run {
             *count += 1;
         }
         self.counts.over_budget += u64::from(after.is_over_budget);
+    }
+
+    /// A stage changes nothing that filters and counts ask for, and stages are half of what happens: a lane that is
+    /// there is not looked at before and after.
+    fn add_stage(&mut self, message_id: MessageId, stage: Stage, at_us: u64) {
+        let Some(number) = self.lane_numbers.get(&message_id) else {
+            self.change_lane(message_id, at_us, |lane| lane.staged(stage, at_us));
+            return;
+        };
+        let index = number.0.checked_sub(self.first_lane).and_then(|index| usize::try_from(index).ok());
+        if let Some(lane) = index.and_then(|index| self.lanes.get_mut(index)) {
+            lane.touch(at_us);
+            lane.staged(stage, at_us);
+            self.longest_lane_us = self.longest_lane_us.max(lane.last_us.saturating_sub(lane.order_us));
+        }
     }
 
     fn add_lane(&mut self, message_id: MessageId, at_us: u64) -> LaneNumber {
