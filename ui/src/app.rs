@@ -98,6 +98,8 @@ pub struct App {
     host: Box<dyn Host>,
     /// Whether the last frame left messages for the next.
     is_behind: bool,
+    /// Whether a frame takes what there is, however long that lasts.
+    is_patient: bool,
     run: Run,
     environment: Option<Environment>,
     business: BusinessClock,
@@ -178,6 +180,7 @@ impl App {
             connection: None,
             host,
             is_behind: false,
+            is_patient: false,
             run: Run::default(),
             environment: None,
             business: BusinessClock::default(),
@@ -247,6 +250,12 @@ impl App {
         self.focus
     }
 
+    /// From now on a frame takes what there is, however long that lasts: for pictures, which are to be the same on a slow
+    /// machine.
+    pub fn be_patient(&mut self) {
+        self.is_patient = true;
+    }
+
     /// Asks for something, as a view or a key would; it is done in the next frame.
     pub fn ask(&mut self, action: Action) {
         self.actions.push(action);
@@ -279,7 +288,8 @@ impl App {
         let Some(mut connection) = self.connection.take() else { return };
         let began = Instant::now();
         let budget_ms = if self.is_behind { CATCH_UP_BUDGET_MS } else { REDUCE_BUDGET_MS };
-        let has_time = || began.elapsed().as_millis() < budget_ms;
+        let is_patient = self.is_patient;
+        let has_time = || is_patient || began.elapsed().as_millis() < budget_ms;
         let may_be_more = connection.poll(now_secs, &has_time, &mut |incoming| self.take(incoming, now_secs));
         self.is_behind = may_be_more;
         if may_be_more {

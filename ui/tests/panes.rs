@@ -61,7 +61,9 @@ impl Studio {
         let address = Address::parse("http://127.0.0.1:4000/?token=t");
         let ui =
             Harness::builder().with_size(Vec2::from(size)).renderer(Painter::default()).build_eframe(move |creation| {
-                App::new(&creation.egui_ctx, address, transport, Box::new(Remembers(arranged)))
+                let mut app = App::new(&creation.egui_ctx, address, transport, Box::new(Remembers(arranged)));
+                app.be_patient();
+                app
             });
         let player = Player::new(harness.clone(), events);
         let mut studio = Self { ui, harness, player, name: format!("{name}-{look}") };
