@@ -1,6 +1,8 @@
 //! Tries an installer as somebody would who was given it: installs the .deb, opens the app and a recording, removes it
 //! again, and sees that nothing is left. Wants to be root, and changes the machine for a minute.
 
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -248,7 +248,8 @@ mod tests {
         let place = Place::open(folder.path()).unwrap();
         let waiting = |run: &Run| {
             let (place, id, waits) = (place.clone(), run_id(run), run.path.clone());
-            let waiting = std::thread::spawn(move || place.wait_for_end(&id).map(|dead| dead.label()));
+            let waiting = move || place.wait_for_end(&id).map(|dead| dead.label());
+            let waiting = std::thread::Builder::new().name("waiting".to_owned()).spawn(waiting).unwrap();
             assert!(waits.exists() && !waiting.is_finished(), "the run goes on");
             waiting
         };
