@@ -221,12 +221,6 @@ impl UserPane {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let more = ui.menu_button("More", |ui| self.more_ui(ui, scene, user));
                 more.response.accessible_name(format!("More of {}", user.user_id));
-                if !user.is_connected() {
-                    let button = ui.add_enabled(scene.is_ready, widgets::primary_button(tokens, "Reconnect").small());
-                    if button.on_hover_text("Connect again and fetch what was missed").clicked() {
-                        scene.command(Command::Reconnect { user: user.user_id.clone() });
-                    }
-                }
             });
         });
     }
@@ -294,12 +288,20 @@ impl UserPane {
         });
     }
 
-    fn notice_ui(&mut self, ui: &mut Ui, scene: &Scene<'_>, user: &User) {
+    fn notice_ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, user: &User) {
         let tokens = scene.tokens;
-        if let Some(ConnectionState::Disconnected { reason }) = &user.connection {
-            ui.label(
-                RichText::new(format!("Not connected: {reason}")).text_style(TextStyle::Small).color(tokens.rejected),
-            );
+        if !user.is_connected() {
+            // Beside the reason and not beside the conversation: a narrow chat has no room there.
+            ui.horizontal_wrapped(|ui| {
+                if let Some(ConnectionState::Disconnected { reason }) = &user.connection {
+                    let said = RichText::new(format!("Not connected: {reason}"));
+                    ui.label(said.text_style(TextStyle::Small).color(tokens.rejected));
+                }
+                let button = ui.add_enabled(scene.is_ready, widgets::primary_button(tokens, "Reconnect").small());
+                if button.on_hover_text("Connect again and fetch what was missed").clicked() {
+                    scene.command(Command::Reconnect { user: user.user_id.clone() });
+                }
+            });
         }
         let Some(notice) = user.notice.as_ref().filter(|notice| Some(notice.at_us) != self.dismissed_notice_us) else {
             return;
