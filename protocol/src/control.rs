@@ -234,9 +234,7 @@ impl Command {
                 | Self::ShowLive
         )
     }
-}
 
-impl Command {
     /// Whether it is about recordings: it does nothing in the run, and can be done while a recording is shown.
     pub fn is_about_recordings(&self) -> bool {
         matches!(self, Self::ListRecordings | Self::CompareWith { .. } | Self::ReadRecording { .. })

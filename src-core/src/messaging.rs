@@ -122,11 +122,10 @@ struct Waiting {
     tell: oneshot::Sender<SendOutcome>,
 }
 
-impl Waiting {
-    fn tell(self, outcome: SendOutcome) {
-        // Nobody waits any more: the connection is gone.
-        let (Ok(()) | Err(_)) = self.tell.send(outcome);
-    }
+/// Tells who waits for an attempt what it came to.
+fn tell(waiting: oneshot::Sender<SendOutcome>, outcome: SendOutcome) {
+    // Nobody waits any more when the connection is gone.
+    let (Ok(()) | Err(_)) = waiting.send(outcome);
 }
 
 #[derive(Debug, Default)]
@@ -241,7 +240,7 @@ impl Acknowledgments {
         self.tell_already(&mut state.entries, tracked, connection, known, is_persisted);
         for other in waiting {
             self.tell_already(&mut state.entries, tracked, &other.connection, known, is_persisted);
-            other.tell(Ok(tracked.sent(known)));
+            tell(other.tell, Ok(tracked.sent(known)));
         }
         tracked.sent(known)
     }
@@ -336,7 +335,7 @@ impl Acknowledgments {
                     entry.attach(&attempt.connection);
                     if let Phase::Delivered(known) = entry.phase {
                         self.tell_delivered(tracked, [attempt.connection.as_ref()], known);
-                        attempt.tell(Ok(tracked.sent(known)));
+                        tell(attempt.tell, Ok(tracked.sent(known)));
                     } else {
                         entry.joined.push(attempt.tell);
                     }
@@ -344,7 +343,7 @@ impl Acknowledgments {
                 (None, Some(checks)) => checks.waiting.push(attempt),
                 (None, None) => {
                     self.refuse(tracked, &attempt.connection, error);
-                    attempt.tell(Err(error.clone()));
+                    tell(attempt.tell, Err(error.clone()));
                 }
             }
         }
@@ -365,8 +364,7 @@ impl Acknowledgments {
         entry.phase = Phase::Delivered(known);
         self.tell_delivered(&entry.tracked, entry.connections.iter().map(AsRef::as_ref), known);
         for joined in entry.joined.drain(..) {
-            // Nobody waits any more: the connection is gone.
-            let (Ok(()) | Err(_)) = joined.send(Ok(entry.tracked.sent(known)));
+            tell(joined, Ok(entry.tracked.sent(known)));
         }
     }
 
@@ -398,7 +396,7 @@ impl Acknowledgments {
             connection.emit(&event);
         }
         for joined in entry.joined.drain(..) {
-            let (Ok(()) | Err(_)) = joined.send(Err(error.clone()));
+            tell(joined, Err(error.clone()));
         }
         self.probe.stage(message_id, || Stage::Rejected { error: error.clone() });
         entry.may_be_there |= outcome_unknown;
