@@ -144,6 +144,7 @@ impl EventLog for FaultyLog {
             group: group.to_owned(),
             topics: topics.to_vec(),
             consumer: Some(consumer),
+            held: Vec::new(),
         }))
     }
 
@@ -213,6 +214,8 @@ struct FaultyMember {
     topics: Vec<Topic>,
     /// Gone only after a crash, until it has joined again.
     consumer: Option<Box<dyn Consumer>>,
+    /// What came while it was pausing already: a poll that waits cannot be told to stop. At most one poll's records.
+    held: Vec<Record>,
 }
 
 impl FaultyMember {
@@ -254,6 +257,12 @@ impl Consumer for FaultyMember {
             let (Ok(_) | Err(_)) = tokio::time::timeout(PAUSE_SLICE.min(max_wait), going_on).await;
             return Ok(Vec::new());
         }
+        if !self.held.is_empty() {
+            // What another member has taken over meanwhile comes to that one.
+            let shares = self.assignment();
+            let held = std::mem::take(&mut self.held);
+            return Ok(held.into_iter().filter(|held| shares.contains(&held.position.topic_partition())).collect());
+        }
         let is_redelivery = |mishap| matches!(mishap, Mishap::Redeliver(_));
         if let Some(Mishap::Redeliver(count)) = self.members.suffer(&self.group, is_redelivery) {
             return self.again(count).await;
@@ -263,6 +272,10 @@ impl Consumer for FaultyMember {
         let is_crash = |mishap| mishap == Mishap::CrashBeforeWrite;
         if !records.is_empty() && self.members.suffer(&self.group, is_crash).is_some() {
             self.consumer = None;
+            return Ok(Vec::new());
+        }
+        if *paused.borrow() {
+            self.held = records;
             return Ok(Vec::new());
         }
         Ok(records)

@@ -2,6 +2,7 @@
 //! reset everything answers.
 
 use ackscope_core::limits::Limits;
+use ackscope_core::log::EventLog as _;
 use ackscope_protocol::UserId;
 use ackscope_protocol::faults::BYTES_PER_SECOND_MIN;
 use ackscope_protocol::text::MessageText;
@@ -218,4 +219,30 @@ async fn what_happens_once_waits_for_what_does_not_answer() {
         std::future::ready(if asked < 3 { Err("out") } else { Ok(asked) })
     });
     assert_eq!(answered.await, Ok(3));
+}
+
+/// A poll that waits already when the pause begins does not get what comes afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_handed_out_once_consumers_pause() {
+    let world = world().await;
+    let log = Arc::clone(&world.backend().unwrap().log);
+    let members = Members::new();
+    let log = FaultyLog { log, switch: Switch::new(1), members: members.clone() };
+    // Nobody else reads this topic.
+    let mut member = log.subscribe("pausing", &[Topic::DeadLetter]).await.unwrap();
+    {
+        let mut waiting = member.poll(10, LIMIT);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        members.pause(true);
+        let value = Bytes::from_static(b"{}");
+        let record = NewRecord { topic: Topic::DeadLetter, key: "key".to_owned(), headers: Vec::new(), value };
+        log.publish(record).await.unwrap();
+        assert_eq!(waiting.await.unwrap(), []);
+    }
+    assert_eq!(member.poll(10, Duration::ZERO).await.unwrap(), []);
+    members.pause(false);
+    let records = member.poll(10, LIMIT).await.unwrap();
+    assert_eq!(records.iter().map(|record| record.key.as_str()).collect::<Vec<_>>(), ["key"]);
+    drop(member);
+    world.shutdown().await;
 }
