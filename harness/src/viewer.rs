@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackscope_protocol::Timestamp;
@@ -14,8 +14,9 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::control::{ControlError, ControlServer, Recorded};
+use crate::control::{ControlError, ControlServer, LateReport, Recorded};
 use crate::recorder::{EVENTS_MAX, Recorder};
+use crate::recording::format::RecordedReport;
 use crate::recording::{Ending, Header, OpenError, Recording, RecordingReader};
 
 /// How often a file that is still written is looked at again.
@@ -70,7 +71,7 @@ impl Viewer {
     pub fn open(file: PathBuf, listen: SocketAddr, pace: Pace) -> BoxFuture<'static, Result<Self, ViewerError>> {
         Box::pin(async move {
             let name = file.clone();
-            let Opened { header, remarks, events, source, time } =
+            let Opened { header, remarks, events, report, source, time } =
                 tokio::task::spawn_blocking(move || Opened::read(&file, pace)).await??;
             let recorder = Recorder::of_run(header.run_id, EVENTS_MAX);
             let (now, then) = match pace {
@@ -79,8 +80,10 @@ impl Viewer {
             };
             recorder.replay(now);
             let ms = i64::try_from(time.business_us() / 1_000).unwrap_or(i64::MAX);
+            let late = report.map_or_else(LateReport::default, |report| Arc::new(OnceLock::from(*report)));
             let recorded = Recorded {
                 recorder: recorder.clone(),
+                report: Arc::clone(&late),
                 environment: Environment {
                     backend: header.backend,
                     reason: reason(&header),
@@ -96,7 +99,7 @@ impl Viewer {
                     play(&recorder, then, speed).await;
                 }
                 match source {
-                    Some(reader) => follow(reader, &recorder).await,
+                    Some(reader) => follow(reader, &recorder, &late).await,
                     None => Ok(None),
                 }
             }));
@@ -139,6 +142,7 @@ struct Opened {
     header: Header,
     remarks: Vec<String>,
     events: Vec<Arc<TraceEvent>>,
+    report: Option<Box<RecordedReport>>,
     /// What may still grow.
     source: Option<RecordingReader<File>>,
     time: Time,
@@ -173,9 +177,9 @@ impl Opened {
         if pace != Pace::Follow {
             let recording = Recording::open(file)?;
             let remarks = recording.remarks();
-            let Recording { header, events, .. } = recording;
+            let Recording { header, events, report, .. } = recording;
             time.pass(&events);
-            return Ok(Self { header, remarks, events, source: None, time });
+            return Ok(Self { header, remarks, events, report: report.map(Box::new), source: None, time });
         }
         let mut reader = RecordingReader::open(file)?;
         let mut events = Vec::new();
@@ -190,8 +194,9 @@ impl Opened {
         }
         let header = reader.header().clone();
         let remarks = reader.ending().and_then(|ending| ending.sentence(events.len() as u64)).into_iter().collect();
+        let report = reader.report().cloned().map(Box::new);
         let is_open = may_grow(&reader);
-        Ok(Self { header, remarks, events, source: is_open.then_some(reader), time })
+        Ok(Self { header, remarks, events, report, source: is_open.then_some(reader), time })
     }
 }
 
@@ -214,8 +219,11 @@ async fn play(recorder: &Recorder, events: Vec<Arc<TraceEvent>>, speed: f64) {
     }
 }
 
-async fn follow(mut reader: RecordingReader<File>, recorder: &Recorder) -> Played {
+async fn follow(mut reader: RecordingReader<File>, recorder: &Recorder, late: &LateReport) -> Played {
     loop {
+        if let Some(report) = reader.report() {
+            late.get_or_init(|| report.clone());
+        }
         if !may_grow(&reader) {
             return Ok(reader.ending().and_then(|ending| ending.sentence(recorder.next_index())));
         }

@@ -142,8 +142,16 @@ fn run(args: Args) -> Result<(), ShellError> {
     let stop = CancellationToken::new();
     let first = recording.map_or(Request::Live, |file| Request::Open(absolute(&file, None)));
     let stage = Stage { app: app.handle().clone(), window, splash, title, plan, json };
-    let backend = runtime.spawn(backend::run(stage, first, received, stop.clone()));
-    runtime.spawn(signals::exit_on_signal(app.handle().clone()));
+    let stopped = CancellationToken::new();
+    let ending = signals::Ending { stop: stop.clone(), stopped: stopped.clone() };
+    let backend = runtime.spawn({
+        let stop = stop.clone();
+        async move {
+            let _stopped = stopped.drop_guard();
+            backend::run(stage, first, received, stop).await
+        }
+    });
+    runtime.spawn(signals::exit_on_signal(app.handle().clone(), ending));
 
     // Returns when the last window is closed, on the menu's Quit and on a signal.
     app.run_return(|_, _| {});

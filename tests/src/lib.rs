@@ -12,8 +12,6 @@ pub mod node;
 
 pub mod people;
 
-pub mod proxy;
-
 pub mod replica_set;
 
 pub mod contract;

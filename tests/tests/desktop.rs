@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ackscope_harness::viewer::{Pace, Viewer};
 use ackscope_tests::screen::bus::Bus;
 use ackscope_tests::screen::display::{Display, WindowId};
 use ackscope_tests::screen::home::Home;
@@ -81,6 +83,21 @@ async fn a_signal_closes_the_window_and_everything() {
     let (mut app, ready, _) = open(&display, &home).await;
     app.terminate().await.unwrap();
     assert_gone(&mut app, &ready).await;
+}
+
+/// A window whose display hangs cannot be closed any more; what runs behind it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_hangs_does_not_keep_the_app_alive() {
+    let display = Display::start(1000, 700).await.unwrap();
+    let home = Home::new().unwrap();
+    let (mut app, ready, _) = open(&display, &home).await;
+    display.freeze().await.unwrap();
+    app.terminate().await.unwrap();
+    let ended = app.end(LIMIT).await.unwrap();
+    assert_eq!(ended.code(), Some(3), "{ended}");
+    for address in ready.addresses() {
+        assert!(!is_open(address).await, "{address} is still open");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,6 +190,63 @@ async fn recordings_are_opened_without_a_backend_and_by_the_systems_dialog() {
     display.close(window).unwrap();
     assert_gone(&mut app, &ready).await;
     assert!(!is_open(shown.ui.split('/').nth(2).unwrap()).await);
+}
+
+/// Waits for a message of the app, keeps its picture, and has read it.
+async fn read_message(display: &Display, window: WindowId, name: &str) {
+    let message = display.window_with(|title| title == "Ackscope", LIMIT).await.unwrap();
+    display.focus(message).await.unwrap();
+    display.save_picture(&output_dir().unwrap().join(name)).await.unwrap();
+    display.press("Return").await.unwrap();
+    until("no message", LIMIT, async || {
+        Ok(display.titles().await?.iter().all(|title| title != "Ackscope").then_some(()))
+    })
+    .await
+    .unwrap();
+    display.focus(window).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_run_is_saved_found_among_the_recent_ones_and_missed_when_it_is_gone() {
+    let display = Display::start(1000, 700).await.unwrap();
+    let home = Home::new().unwrap();
+    let (mut app, ready, window) = open(&display, &home).await;
+    let mut observer = Observer::connect(&ready.ui, LIMIT).await.unwrap();
+    display.press("ctrl+1").await.unwrap();
+    display.type_text("kept in a file").await.unwrap();
+    display.press("Return").await.unwrap();
+    observer.persisted("kept in a file", LIMIT).await.unwrap();
+
+    display.press("ctrl+shift+s").await.unwrap();
+    let saved = home.work().join("live.ackrec");
+    choose_file(&display, "Save the recording", &saved).await;
+    let is_remembered = async || Ok((recent(&home) == std::slice::from_ref(&saved)).then_some(()));
+    until("the recording among the recent ones", LIMIT, is_remembered).await.unwrap();
+
+    // File, Open recent, the first one.
+    let open_recent = async || {
+        display.focus(window).await.unwrap();
+        display.press("alt+f").await.unwrap();
+        display.press("r").await.unwrap();
+        display.press("Return").await.unwrap();
+    };
+    open_recent().await;
+    display.window_titled("live.ackrec · Ackscope", LIMIT).await.unwrap();
+    let viewer = Viewer::open(saved.clone(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Pace::Follow).await.unwrap();
+    let mut observer = Observer::connect(viewer.ui_url(), LIMIT).await.unwrap();
+    observer.persisted("kept in a file", LIMIT).await.unwrap();
+    viewer.shutdown().await;
+
+    std::fs::remove_file(&saved).unwrap();
+    open_recent().await;
+    read_message(&display, window, "desktop-missing.png").await;
+    assert_eq!(recent(&home), <[PathBuf; 0]>::default());
+
+    display.press("alt+h").await.unwrap();
+    display.press("l").await.unwrap();
+    read_message(&display, window, "desktop-log.png").await;
+    display.close(window).unwrap();
+    assert_gone(&mut app, &ready).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,12 +11,13 @@ use ackscope_core::repositories::{
     ConversationRepository as _, CreateOutcome, MessageRepository as _, OutboxEntry, ParticipantRepository as _,
     StoreError, StoredConversation, StoredParticipant, UpdateOutcome,
 };
+use ackscope_harness::environment::network::Link;
+use ackscope_protocol::faults::Fault;
 use ackscope_protocol::wire::{ConversationKind, Message, Role};
 use ackscope_protocol::{ConversationId, MessageId, Timestamp, UserId};
 use ackscope_tests::contract::eventually;
 use ackscope_tests::contract::mongodb::{MongoPlace, MongoSetPlace, server_of};
 use ackscope_tests::contract::repositories::StorePlace as _;
-use ackscope_tests::proxy::{Proxy, Way};
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
 use uuid::Uuid;
@@ -351,15 +352,16 @@ async fn a_server_that_is_silent_or_gone_is_unavailable_until_it_is_back() {
         return;
     }
     let place = MongoPlace::fresh().await;
-    let proxy = Proxy::to(server_of(&place.options().uri).await).await.unwrap();
-    let uri = format!("mongodb://{}/?directConnection=true&heartbeatFrequencyMS=500", proxy.address());
+    let server = tokio::net::lookup_host(server_of(&place.options().uri).await).await.unwrap().next().unwrap();
+    let way = Link::to(server).await.unwrap();
+    let uri = format!("mongodb://127.0.0.1:{}/?directConnection=true&heartbeatFrequencyMS=500", way.port());
     let options = MongoOptions { uri, request_timeout: LIMIT, ..place.options().clone() };
     let store = MongoStore::connect(&options).await.unwrap();
     store.conversations().create(&conversation(1, &["ana"]), &[entry("k")]).await.unwrap();
     store.messages().insert_bulk(&[message(1)]).await.unwrap();
 
-    for (round, way) in [(0_u64, Way::Held), (1, Way::Cut), (2, Way::Held)] {
-        proxy.turn(way);
+    for (round, fault) in [(0_u64, Fault::BlackHole), (1, Fault::Reset), (2, Fault::BlackHole)] {
+        way.set(Some(fault));
         let begun = Instant::now();
         let (conversations, participants, messages) = (store.conversations(), store.participants(), store.messages());
         let next = conversation(9, &["ana"]);
@@ -372,11 +374,11 @@ async fn a_server_that_is_silent_or_gone_is_unavailable_until_it_is_back() {
         );
         let waited = begun.elapsed();
         for answer in [found.map(drop), listed, inserted, updated, outbox] {
-            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{way:?}: {answer:?}");
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{fault}: {answer:?}");
         }
-        assert!(waited < LIMIT + Duration::from_secs(1), "{way:?}: {waited:?}");
+        assert!(waited < LIMIT + Duration::from_secs(1), "{fault}: {waited:?}");
 
-        proxy.turn(Way::Open);
+        way.set(None);
         eventually("the store answers again", async || messages.find(message(1).message_id).await.is_ok()).await;
         // What was written while nobody knew is there at most once, and can be repeated.
         eventually("the message is stored", async || messages.insert_bulk(&[message(2)]).await.is_ok()).await;

@@ -38,7 +38,7 @@ pub(super) async fn run(shared: &Arc<Shared>, command: Command) -> Result<Comman
     let shown = shared.shown();
     let by_hand = match &*shown {
         Shown::Live(world) => shared.by_hand.begins(world.recorder().micros_at(Instant::now()), &command),
-        Shown::Played(_) | Shown::Recorded(_) => None,
+        Shown::Played(..) | Shown::Recorded(_) => None,
     };
     let done = tokio::time::timeout(limit, carry_out(shared, &shown, command)).await;
     let done = done.unwrap_or_else(|_| {
@@ -131,7 +131,7 @@ async fn play_tour(shared: &Arc<Shared>, world: &Arc<World>) -> Result<(), WireE
 /// The world that is shown. In a recording everything has happened, so there is nothing to do anything in.
 fn world(shown: &Shown) -> Result<&Arc<World>, WireError> {
     match shown {
-        Shown::Live(world) | Shown::Played(world) => Ok(world),
+        Shown::Live(world) | Shown::Played(world, _) => Ok(world),
         Shown::Recorded(_) => Err(WireError::new(
             ErrorCode::InvalidPayload,
             "this is a recording: it can be looked at, and nothing can be done in it; start `ackscope serve` for a \

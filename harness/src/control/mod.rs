@@ -14,8 +14,8 @@ mod session;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackscope_protocol::Timestamp;
@@ -38,6 +38,7 @@ use uuid::Uuid;
 pub use self::scenarios::scenarios_folder;
 use self::scenarios::{ByHand, Theatre};
 use crate::recorder::Recorder;
+use crate::recording::format::RecordedReport;
 use crate::world::{World, WorldOptions, reachable};
 
 /// Most interfaces at a time.
@@ -59,7 +60,12 @@ pub struct Recorded {
     pub environment: Environment,
     /// Business time at its end.
     pub business_now: Timestamp,
+    /// What its report said, once that has been read.
+    pub report: LateReport,
 }
+
+/// The report of a run, which is there when the run has ended.
+pub type LateReport = Arc<OnceLock<RecordedReport>>;
 
 /// What scenarios are played in, and where their files are.
 #[derive(Clone, Debug)]
@@ -75,7 +81,7 @@ enum Shown {
     /// The run the server was started for.
     Live(Arc<World>),
     /// A scenario's run, until the live one is asked for again.
-    Played(Arc<World>),
+    Played(Arc<World>, LateReport),
     /// A run of before.
     Recorded(Recorded),
 }
@@ -83,22 +89,30 @@ enum Shown {
 impl Shown {
     fn recorder(&self) -> &Recorder {
         match self {
-            Self::Live(world) | Self::Played(world) => world.recorder(),
+            Self::Live(world) | Self::Played(world, _) => world.recorder(),
             Self::Recorded(recorded) => &recorded.recorder,
         }
     }
 
     fn environment(&self) -> Environment {
         match self {
-            Self::Live(world) | Self::Played(world) => world.environment(),
+            Self::Live(world) | Self::Played(world, _) => world.environment(),
             Self::Recorded(recorded) => recorded.environment.clone(),
         }
     }
 
     fn business_now(&self) -> Timestamp {
         match self {
-            Self::Live(world) | Self::Played(world) => world.business_now(),
+            Self::Live(world) | Self::Played(world, _) => world.business_now(),
             Self::Recorded(recorded) => recorded.business_now,
+        }
+    }
+
+    fn report(&self) -> Option<&RecordedReport> {
+        match self {
+            Self::Live(_) => None,
+            Self::Played(_, report) => report.get(),
+            Self::Recorded(recorded) => recorded.report.get(),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{Shared, Shown};
 use crate::compare::{self, Change, Floor, Row, Side};
 use crate::history::{History, MessageHistory, excerpt};
 use crate::recorder::Recorder;
-use crate::recording::format::End;
+use crate::recording::format::{End, RecordedReport};
 use crate::recording::{EXTENSION, Ending, Header, Recording, RecordingReader, place};
 
 /// Most characters of a message's text.
@@ -58,12 +58,13 @@ pub(super) async fn carry_out(shared: &Shared, now: &Shown, command: Command) ->
         }
         Command::CompareWith { path } => {
             let b = shared.opened.open(file(&path)?, true).await?;
-            if let Shown::Live(world) | Shown::Played(world) = now {
+            if let Shown::Live(world) | Shown::Played(world, _) = now {
                 world.recorder().flush().await;
             }
             let header = header_of(now, shared.theatre.progress().map(|progress| progress.name));
-            let recorder = now.recorder().clone();
-            let comparison = blocking(move || Ok(Box::new(compare_runs(&of_run(header, &recorder), &b)))).await?;
+            let (recorder, report) = (now.recorder().clone(), now.report().cloned());
+            let compare = move || Ok(Box::new(compare_runs(&of_run(header, report, &recorder), &b)));
+            let comparison = blocking(compare).await?;
             Ok(CommandAnswer::Compared { comparison })
         }
         Command::ReadRecording { path, from_index } => {
@@ -128,7 +129,7 @@ fn file(path: &str) -> Result<PathBuf, WireError> {
 fn header_of(now: &Shown, scenario: Option<String>) -> Header {
     let title = match now {
         Shown::Live(_) => "The live run".to_owned(),
-        Shown::Played(_) => scenario.unwrap_or_else(|| "The scenario's run".to_owned()),
+        Shown::Played(..) => scenario.unwrap_or_else(|| "The scenario's run".to_owned()),
         Shown::Recorded(_) => "The recording that is shown".to_owned(),
     };
     let environment = now.environment();
@@ -145,7 +146,7 @@ fn header_of(now: &Shown, scenario: Option<String>) -> Header {
 }
 
 /// A run as a recording of it would be opened now.
-fn of_run(header: Header, recorder: &Recorder) -> Recording {
+fn of_run(header: Header, report: Option<RecordedReport>, recorder: &Recorder) -> Recording {
     let batch = recorder.snapshot();
     Recording {
         header,
@@ -154,7 +155,7 @@ fn of_run(header: Header, recorder: &Recorder) -> Recording {
         events: batch.events,
         unknown: 0,
         stored: None,
-        report: None,
+        report,
         ending: Ending::Closed(End::default()),
         bytes: 0,
     }
@@ -184,7 +185,9 @@ fn compare_runs(a: &Recording, b: &Recording) -> Comparison {
         ));
     }
     if !is_checked {
-        notes.push("Promises are compared where both runs ended with a report; here they were not".to_owned());
+        let missing = [(a, "A"), (b, "B")].map(|(run, name)| run.report.is_none().then_some(name));
+        let missing: Vec<&str> = missing.into_iter().flatten().collect();
+        notes.push(format!("Promises are not compared: {} has no report of a scenario's end", missing.join(" and ")));
     }
     Comparison {
         a: run(&compared.before, a),

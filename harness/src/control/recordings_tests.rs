@@ -4,7 +4,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::control::{ControlServer, Recorded};
+use crate::control::{ControlServer, LateReport, Recorded};
 use crate::fixtures::Trace;
 
 fn header(title: &str) -> Header {
@@ -33,7 +33,7 @@ fn run(title: &str, delivered_us: u64, has_tenth: bool) -> Recording {
     }
     let recorder = Recorder::new(10_000);
     recorder.replay(trace.events.into_iter().map(Arc::new));
-    of_run(header(title), &recorder)
+    of_run(header(title), None, &recorder)
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn lists_are_bounded_and_say_how_many_there_are() {
     }
     let recorder = Recorder::new(10_000);
     recorder.replay(trace.events.into_iter().map(Arc::new));
-    let comparison = compare_runs(&of_run(header("a"), &recorder), &run("b", 20_000, true));
+    let comparison = compare_runs(&of_run(header("a"), None, &recorder), &run("b", 20_000, true));
     assert_eq!(comparison.only_a.count, COMPARED_MESSAGES_MAX as u64 + 7);
     assert_eq!(comparison.only_a.first.len(), COMPARED_MESSAGES_MAX);
     assert_eq!(comparison.only_a.first[0].text, "only here 0");
@@ -158,7 +158,9 @@ async fn an_interface_that_is_shown_a_recording_compares_it_and_reads_the_other(
         chat_url: "none (a recording)".to_owned(),
         ackscope_version: "0.0.0".to_owned(),
     };
-    let recorded = Recorded { recorder, environment, business_now: Timestamp::from_millis(0) };
+    let report = LateReport::default();
+    let business_now = Timestamp::from_millis(0);
+    let recorded = Recorded { recorder, environment, business_now, report: Arc::clone(&report) };
     let server = ControlServer::start_recorded("127.0.0.1:0".parse().unwrap(), recorded).await.unwrap();
     let mut interface = Interface::open(&server).await;
     let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/version-1.ackrec");
@@ -170,6 +172,15 @@ async fn an_interface_that_is_shown_a_recording_compares_it_and_reads_the_other(
     let other = Recording::open(&known).unwrap();
     assert_eq!(comparison.b.events, other.read);
     assert_eq!(comparison.only_a.count, 40, "the runs have nothing to do with each other");
+
+    assert!(other.report.is_some());
+    assert_eq!(comparison.findings, []);
+    assert!(comparison.notes.iter().any(|note| note.contains(": A has no report")), "{:?}", comparison.notes);
+    report.set(RecordedReport::default()).unwrap();
+    let answer = interface.run(Command::CompareWith { path: path.clone() }).await.unwrap();
+    let CommandAnswer::Compared { comparison } = answer else { panic!("{answer:?}") };
+    assert_ne!(comparison.a.verdict, None);
+    assert!(comparison.notes.iter().all(|note| !note.contains("report")), "{:?}", comparison.notes);
 
     let mut read = Vec::new();
     loop {

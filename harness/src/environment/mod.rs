@@ -5,7 +5,7 @@ mod claims;
 pub mod containers;
 mod files;
 mod namespace;
-pub(crate) mod network;
+pub mod network;
 mod owner_file;
 mod servers;
 mod settings;

@@ -1,5 +1,5 @@
-//! The way to a server of ours: a port of this machine that leads to the container's, and that can be slow, narrow, cut
-//! or a hole (S3.3).
+//! The way to a server: a port of this machine that leads to the server's, and that can be slow, narrow, cut or a hole
+//! (S3.3).
 //!
 //! Clients know this port alone; Kafka's broker tells it to them as its own. What is on its way is bounded: a direction
 //! holds at most [`PIECES_MAX`] pieces of [`PIECE_BYTES`], then it reads no more, as a full socket does.
@@ -60,35 +60,34 @@ impl Condition {
 
 /// The way to one server. Dropping it resets every connection.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub struct Link {
     port: u16,
     condition: watch::Sender<Condition>,
     listening: JoinHandle<()>,
 }
 
 impl Link {
-    /// Opens a way to a port of the loopback. It is served by the runtime this is called on.
-    pub(super) async fn to(server: u16) -> std::io::Result<Self> {
+    /// Opens a way to a server. It is served by the runtime this is called on.
+    pub async fn to(server: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let (condition, changes) = watch::channel(Condition::Clear);
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
         let listening = tokio::spawn(listen(listener, server, changes));
         Ok(Self { port, condition, listening })
     }
 
     /// Where clients find it, on the loopback.
-    pub(super) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Whether a fault is one of the way.
-    pub(crate) fn can_have(fault: Fault) -> bool {
+    pub fn can_have(fault: Fault) -> bool {
         Condition::of(fault).is_some()
     }
 
     /// Sets what is wrong; nothing, or a fault that is none of the way's, clears it.
-    pub(crate) fn set(&self, fault: Option<Fault>) {
+    pub fn set(&self, fault: Option<Fault>) {
         self.condition.send_replace(fault.and_then(Condition::of).unwrap_or_default());
     }
 }
@@ -227,7 +226,7 @@ mod tests {
     /// A server that says back what it hears, with the way to it.
     async fn echo() -> Link {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
@@ -236,7 +235,7 @@ mod tests {
                 });
             }
         });
-        Link::to(port).await.unwrap()
+        Link::to(address).await.unwrap()
     }
 
     async fn connect(link: &Link) -> TcpStream {

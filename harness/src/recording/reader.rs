@@ -482,6 +482,11 @@ impl<R: Read + Seek> RecordingReader<R> {
         self.ending.as_ref()
     }
 
+    /// What the run's report said, where the file has been read that far.
+    pub fn report(&self) -> Option<&RecordedReport> {
+        self.report.as_ref()
+    }
+
     /// The next events; where some are missing with a gap in front. None at the end of what is there.
     pub fn next_events(&mut self) -> Result<Option<Vec<Arc<TraceEvent>>>, OpenError> {
         let Some(batch) = self.next_batch()? else { return Ok(None) };

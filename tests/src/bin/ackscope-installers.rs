@@ -1,5 +1,6 @@
-//! Tries an installer as somebody would who was given it: installs the .deb, opens the app and a recording, removes it
-//! again, and sees that nothing is left. Wants to be root, and changes the machine for a minute.
+//! Tries installers as somebody would who was given them: installs the .deb, opens the app and a recording, removes it
+//! again, and sees that nothing is left; starts the .AppImage where there is one, which installs nothing. Wants to be
+//! root, and changes the machine for a minute.
 
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
@@ -22,8 +23,9 @@ const MIME_TYPE: &str = "application/x-ackscope-recording";
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let file: PathBuf = std::env::args_os().nth(1).context("say which .deb to try")?.into();
-    let file = std::path::absolute(file)?;
+    let mut files = std::env::args_os().skip(1);
+    let file = std::path::absolute(files.next().context("say which .deb to try")?)?;
+    let portable = files.next().map(std::path::absolute).transpose()?;
     ensure!(say("dpkg-query", &["--show", PACKAGE]).await.is_err(), "{PACKAGE} is installed already; remove it first");
     let name = file.to_str().context("a name in Unicode")?;
     say("apt-get", &["install", "--yes", "--no-install-recommends", name]).await?;
@@ -39,7 +41,20 @@ async fn main() -> Result<()> {
         .filter(|path| path.exists() && (!path.is_dir() || is_ours(path)))
         .collect();
     ensure!(left.is_empty(), "these are left: {left:?}");
-    println!("installed, used, removed; nothing is left");
+    println!("the .deb: installed, used, removed; nothing is left");
+    if let Some(portable) = portable {
+        let home = Home::new()?;
+        let recording = record(&home, "tour.yaml", "one.ackrec").await?;
+        // Without FUSE, which containers do not have, it is unpacked first.
+        open(
+            &home,
+            portable.to_str().context("a name in Unicode")?,
+            &recording,
+            Some(("APPIMAGE_EXTRACT_AND_RUN", "1")),
+        )
+        .await?;
+        println!("the .AppImage: used");
+    }
     Ok(())
 }
 
@@ -51,7 +66,6 @@ async fn use_it() -> Result<()> {
     say("desktop-file-validate", &["/usr/share/applications/Ackscope.desktop"]).await?;
     let home = Home::new()?;
     let recording = record(&home, "tour.yaml", "one.ackrec").await?;
-    let named = recording.to_str().context("a name in Unicode")?;
     let kinds = std::fs::read_to_string("/usr/share/mime/globs2")?;
     let is_known = kinds.lines().any(|kind| kind.ends_with(&format!(":{MIME_TYPE}:*.ackrec")));
     ensure!(is_known, "the desktop does not know what a recording is");
@@ -60,16 +74,19 @@ async fn use_it() -> Result<()> {
     let version = say("/usr/bin/ackscope", &["--version"]).await?;
     ensure!(version.starts_with("ackscope "), "it says {version:?}");
 
+    open(&home, "/usr/bin/ackscope-desktop", &recording, None).await
+}
+
+/// Opens the app alone and with a recording.
+async fn open(home: &Home, program: &str, recording: &Path, further: Option<(&str, &str)>) -> Result<()> {
+    let named = recording.to_str().context("a name in Unicode")?;
     let display = Display::start(1440, 900).await?;
     // Without what the launcher sets for machines that have no graphics card.
-    let environment: Vec<_> = display
-        .environment()
-        .into_iter()
-        .filter(|(name, _)| !name.starts_with("LIBGL") && !name.starts_with("WEBKIT"))
-        .collect();
+    let is_for_user = |(name, _): &(&str, &str)| !name.starts_with("LIBGL") && !name.starts_with("WEBKIT");
+    let environment: Vec<_> = display.environment().into_iter().filter(is_for_user).chain(further).collect();
     for (arguments, title) in [(&["--json"][..], "Ackscope · embedded"), (&["--json", named], "one.ackrec · Ackscope")]
     {
-        let mut app = Program::start(&home, "/usr/bin/ackscope-desktop", arguments, &environment)?;
+        let mut app = Program::start(home, program, arguments, &environment)?;
         let _: serde_json::Value = app.ready_as(LIMIT).await?;
         let window = display.window_titled(title, LIMIT).await?;
         display.save_picture(&output_dir()?.join("installed.png")).await?;

@@ -25,7 +25,7 @@ pub struct WindowId(u32);
 pub struct Display {
     name: String,
     width: u32,
-    _server: Child,
+    server: Child,
 }
 
 impl Display {
@@ -44,7 +44,7 @@ impl Display {
         let mut stdout = BufReader::new(server.stdout.take().context("Xvfb has a standard output")?);
         tokio::time::timeout(START_LIMIT, stdout.read_line(&mut number)).await.context("Xvfb did not start")??;
         ensure!(!number.trim().is_empty(), "Xvfb ended at once");
-        Ok(Self { name: format!(":{}", number.trim()), width, _server: server })
+        Ok(Self { name: format!(":{}", number.trim()), width, server })
     }
 
     /// What a program needs in its environment to draw here, without a graphics card.
@@ -57,14 +57,28 @@ impl Display {
         ]
     }
 
+    /// Lets the display answer nobody any more.
+    pub async fn freeze(&self) -> Result<()> {
+        let id = self.server.id().context("Xvfb has ended")?;
+        let status = Command::new("kill").args(["-STOP", &id.to_string()]).status().await?;
+        ensure!(status.success(), "kill: {status}");
+        Ok(())
+    }
+
     /// Waits for a visible window whose title has `part` in it.
     pub async fn window_titled(&self, part: &str, limit: Duration) -> Result<WindowId> {
-        until(&format!("a window titled {part:?}"), limit, async || {
+        let found = self.window_with(|title| title.contains(part), limit).await;
+        found.with_context(|| format!("titled {part:?}"))
+    }
+
+    /// Waits for a visible window with such a title.
+    pub async fn window_with(&self, is_it: impl Fn(&str) -> bool, limit: Duration) -> Result<WindowId> {
+        until("a window", limit, async || {
             // Finding none is an error to xdotool; here it only means that it is too early.
             let found = self.xdotool(&["search", "--onlyvisible", "--name", "."]).await.unwrap_or_default();
             for id in found.lines() {
                 let title = self.xdotool(&["getwindowname", id]).await.unwrap_or_default();
-                if title.contains(part) {
+                if is_it(title.trim_end()) {
                     return Ok(Some(WindowId(id.parse()?)));
                 }
             }

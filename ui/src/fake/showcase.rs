@@ -398,7 +398,7 @@ pub fn comparison() -> Comparison {
                 message(4, "cleo", talk, 20_400_000, "rejected overloaded"),
             )],
         },
-        notes: vec!["Promises are compared where both runs ended with a report; here they were not".to_owned()],
+        notes: vec!["Promises are not compared: A has no report of a scenario's end".to_owned()],
     }
 }
 

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::requests::invalid;
-use crate::control::{ScenarioOptions, Shared, Shown};
+use crate::control::{LateReport, ScenarioOptions, Shared, Shown};
+use crate::recording::format::RecordedReport;
 use crate::report::micros;
 use crate::scenario::{self, RunOptions, RunReport, Scenario, StepResult, Verdict, Watcher, run_watched};
 use crate::world::{World, WorldOptions};
@@ -228,7 +229,8 @@ async fn perform(
         }
     };
     *play.world.lock() = Some(Arc::clone(&world));
-    shared.shown.send_replace(Arc::new(Shown::Played(Arc::clone(&world))));
+    let late = LateReport::default();
+    shared.shown.send_replace(Arc::new(Shown::Played(Arc::clone(&world), Arc::clone(&late))));
     theatre.change(|progress| progress.state = ScenarioState::Running);
     let mut follower = Follower { theatre, scenario, breakpoints, play };
     let options = RunOptions { seed, pace: None };
@@ -240,6 +242,8 @@ async fn perform(
     match report {
         Some(report) => {
             let (state, summary) = summary(&report);
+            // Nobody else sets it.
+            late.get_or_init(|| RecordedReport::of(&report));
             theatre.change(|progress| {
                 progress.state = state;
                 progress.summary = Some(summary);

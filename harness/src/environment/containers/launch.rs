@@ -186,7 +186,7 @@ impl Launch<'_> {
             let port = free_port()
                 .map_err(|error| ContainersError::Port { server: self.server, reason: error.to_string() })?;
             let link = if self.with_link {
-                let opened = Link::to(port).await;
+                let opened = Link::to((Ipv4Addr::LOCALHOST, port).into()).await;
                 let failed =
                     |error: std::io::Error| ContainersError::Port { server: self.server, reason: error.to_string() };
                 Some(Arc::new(opened.map_err(failed)?))
