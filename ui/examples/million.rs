@@ -16,9 +16,9 @@ use ackscope_ui::connection::Address;
 use ackscope_ui::dock::Pane;
 use ackscope_ui::fake::{FakeHarness, Pace, Script};
 use ackscope_ui::state::{Only, Run};
+use ackscope_ui::theme;
 use ackscope_ui::views::Action;
 use ackscope_ui::views::timeline::{Axis, Step};
-use eframe::App as _;
 use egui::{Event, Modifiers, MouseWheelUnit, TouchPhase, Vec2};
 use uuid::Uuid;
 
@@ -81,7 +81,6 @@ fn messages(wanted: usize, mut take: impl FnMut(&mut Script)) {
 /// The app without a window: what a frame costs before it is painted, tessellation included.
 struct Desk {
     ctx: egui::Context,
-    frame: eframe::Frame,
     app: App,
     frames: u32,
 }
@@ -97,9 +96,7 @@ impl Desk {
             ..egui::RawInput::default()
         };
         let before = Instant::now();
-        let (app, frame) = (&mut self.app, &mut self.frame);
-        app.logic(&self.ctx, frame);
-        let output = self.ctx.run_ui(input, |ui| app.ui(ui, frame));
+        let output = self.ctx.run_ui(input, |ui| self.app.frame(ui));
         std::hint::black_box(self.ctx.tessellate(output.shapes, output.pixels_per_point));
         before.elapsed().as_secs_f64() * 1_000.0
     }
@@ -133,8 +130,9 @@ const LIVE_EVENTS_PER_SECOND: usize = 5_000;
 fn open_desk(harness: &FakeHarness) -> Desk {
     let ctx = egui::Context::default();
     let address = Address::parse("http://127.0.0.1:1/?token=t");
-    let app = App::new(&ctx, address, harness.transport(), Box::new(NoPage));
-    let mut desk = Desk { ctx, frame: eframe::Frame::_new_kittest(), app, frames: 0 };
+    theme::install(&ctx);
+    let app = App::new(address, harness.transport(), Box::new(NoPage));
+    let mut desk = Desk { ctx, app, frames: 0 };
     desk.rest(2);
     harness.accept();
     harness.welcome(Uuid::from_u128(1));

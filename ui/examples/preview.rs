@@ -1,6 +1,6 @@
 //! The interface with a harness in memory: to look at it without anything else running.
 //!
-//! `cargo run --release -p ackscope-ui --example preview -- [light|dark|contrast] [empty|lost] [runtime] [WIDTHxHEIGHT] [ZOOM%] [PANE…]
+//! `cargo run --release -p ackscope-ui --features window --example preview -- [light|dark|contrast] [empty|lost] [runtime] [WIDTHxHEIGHT] [ZOOM%] [PANE…]
 //!
 //! A pane is named as in its tab, such as `Pipeline`, and comes to the front`
 
@@ -26,7 +26,7 @@ struct Preview {
 
 impl eframe::App for Preview {
     fn logic(&mut self, ctx: &egui::Context, frame: &mut eframe::Frame) {
-        self.app.logic(ctx, frame);
+        eframe::App::logic(&mut self.app, ctx, frame);
         self.player.play();
         if let Some(message_id) = self.select.take_if(|message_id| self.app.run().lane_of(*message_id).is_some()) {
             self.app.ask(Action::Select(Some(message_id)));
@@ -40,7 +40,7 @@ impl eframe::App for Preview {
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
-        self.app.ui(ui, frame);
+        eframe::App::ui(&mut self.app, ui, frame);
     }
 }
 
@@ -72,7 +72,8 @@ fn main() -> eframe::Result {
         Box::new(move |creation| {
             let harness = FakeHarness::default();
             let address = Address::parse("http://127.0.0.1:4000/?token=preview");
-            let mut app = App::new(&creation.egui_ctx, address, harness.transport(), Box::new(NoPage));
+            ackscope_ui::theme::install(&creation.egui_ctx);
+            let mut app = App::new(address, harness.transport(), Box::new(NoPage));
             if is_lost {
                 harness.set_down(true);
             }

@@ -163,14 +163,8 @@ impl BusinessClock {
 }
 
 impl App {
-    /// An app that connects in its first frame.
-    pub fn new(
-        ctx: &egui::Context,
-        address: Result<Address, AddressError>,
-        transport: Box<dyn Transport>,
-        mut host: Box<dyn Host>,
-    ) -> Self {
-        theme::install(ctx);
+    /// An app that connects in its first frame. What it is drawn in has its look from [`theme::install`].
+    pub fn new(address: Result<Address, AddressError>, transport: Box<dyn Transport>, mut host: Box<dyn Host>) -> Self {
         let remembered = host.remembered().unwrap_or_default();
         // What cannot be read was written by another version: begin anew.
         let arranged: Arranged = serde_json::from_str(&remembered).unwrap_or_default();
@@ -649,12 +643,29 @@ impl App {
     }
 }
 
+#[cfg(any(target_arch = "wasm32", feature = "window"))]
 impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         self.take_messages(ctx);
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.draw(ui);
+    }
+
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        Tokens::of(visuals).background.to_normalized_gamma_f32()
+    }
+}
+
+impl App {
+    /// Does what there is to do before a frame, and draws it.
+    pub fn frame(&mut self, ui: &mut Ui) {
+        self.take_messages(ui.ctx());
+        self.draw(ui);
+    }
+
+    fn draw(&mut self, ui: &mut Ui) {
         if let Some(arranged) = self.arrange.take() {
             if arranged.look != Look::System {
                 arranged.look.apply(ui.ctx());
@@ -772,10 +783,6 @@ impl eframe::App for App {
         });
         self.carry_out(&ui.ctx().clone());
         self.report(&ui.ctx().clone());
-    }
-
-    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
-        Tokens::of(visuals).background.to_normalized_gamma_f32()
     }
 }
 

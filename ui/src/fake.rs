@@ -17,7 +17,14 @@ use ackscope_protocol::wire::{
 use ackscope_protocol::{ConversationId, ErrorCode, MessageId, TempId, Timestamp, UserId, WireError};
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::connection::{Socket, SocketEvent, Transport, Wake};
+
+/// Draws the app over everything, as a window does; a test's own place has a margin.
+pub fn fill(ui: &mut egui::Ui, app: &mut App) {
+    let whole = ui.ctx().content_rect();
+    ui.scope_builder(egui::UiBuilder::new().max_rect(whole), |ui| app.frame(ui));
+}
 
 /// The other end of a [`FakeTransport`].
 #[derive(Clone, Default)]

@@ -1,4 +1,4 @@
-//! The interface as a program of its own, for development and tests. Users get it in the shell or in a browser.
+//! The interface as a program of its own, for development. Users get it in the shell or in a browser.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,8 @@ fn run() -> Result<(), (u8, String)> {
         "Ackscope",
         options,
         Box::new(move |creation| {
-            Ok(Box::new(App::new(&creation.egui_ctx, Ok(address), Box::new(WebSockets), Box::new(Window::new()))))
+            ackscope_ui::theme::install(&creation.egui_ctx);
+            Ok(Box::new(App::new(Ok(address), Box::new(WebSockets), Box::new(Window::new()))))
         }),
     )
     .map_err(|error| (1, format!("The window could not be opened: {error}")))

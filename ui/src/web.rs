@@ -6,6 +6,7 @@ use web_sys::HtmlCanvasElement;
 
 use crate::app::{App, Host};
 use crate::connection::{Address, WebSockets};
+use crate::theme;
 
 /// Element of the page that says what is drawn.
 const STATUS_ELEMENT: &str = "ackscope-status";
@@ -20,7 +21,8 @@ pub async fn start(canvas: HtmlCanvasElement) -> Result<(), JsValue> {
             canvas,
             eframe::WebOptions::default(),
             Box::new(move |creation| {
-                Ok(Box::new(App::new(&creation.egui_ctx, address, Box::new(WebSockets), Box::new(Page))))
+                theme::install(&creation.egui_ctx);
+                Ok(Box::new(App::new(address, Box::new(WebSockets), Box::new(Page))))
             }),
         )
         .await

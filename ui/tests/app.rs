@@ -11,7 +11,8 @@ use ackscope_protocol::wire::{AckState, ConversationKind};
 use ackscope_protocol::{ErrorCode, Timestamp, WireError};
 use ackscope_ui::app::{App, Host};
 use ackscope_ui::connection::{Address, AddressError};
-use ackscope_ui::fake::{FakeHarness, Pace, Script, environment, sample, user};
+use ackscope_ui::fake::{FakeHarness, Pace, Script, environment, fill, sample, user};
+use ackscope_ui::theme;
 use ackscope_ui::views::chats::CHATS_MAX;
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
@@ -79,7 +80,8 @@ impl Desk {
             .with_size([1280.0, 800.0])
             .with_theme(theme)
             .with_max_steps(20)
-            .build_eframe(move |creation| App::new(&creation.egui_ctx, address, transport, host));
+            .with_context_setup(theme::install)
+            .build_ui_state(fill, App::new(address, transport, host));
         Self { ui, harness, page, next_index: 0 }
     }
 

@@ -13,7 +13,8 @@ use ackscope_protocol::trace::TraceEvent;
 use ackscope_protocol::wire::ConversationKind;
 use ackscope_ui::app::{App, NoPage};
 use ackscope_ui::connection::{Address, QUEUE_MAX_MESSAGES, Socket, SocketEvent, Transport, Wake};
-use ackscope_ui::fake::{Pace, Script, environment};
+use ackscope_ui::fake::{Pace, Script, environment, fill};
+use ackscope_ui::theme;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use uuid::Uuid;
@@ -117,7 +118,8 @@ fn open(events: Vec<TraceEvent>) -> (Harness<'static, App>, Session) {
     let ui = Harness::builder()
         .with_size([1280.0, 800.0])
         .with_step_dt(1.0 / FRAMES_PER_SECOND as f32)
-        .build_eframe(move |creation| App::new(&creation.egui_ctx, address, transport, Box::new(NoPage)));
+        .with_context_setup(theme::install)
+        .build_ui_state(fill, App::new(address, transport, Box::new(NoPage)));
     (ui, session)
 }
 

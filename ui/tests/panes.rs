@@ -16,7 +16,8 @@ use ackscope_ui::app::{App, Host};
 use ackscope_ui::connection::Address;
 use ackscope_ui::dock::Pane;
 use ackscope_ui::fake::showcase::{failed_scenario, showcase};
-use ackscope_ui::fake::{FakeHarness, Player};
+use ackscope_ui::fake::{FakeHarness, Player, fill};
+use ackscope_ui::theme;
 use ackscope_ui::views::Action;
 use ackscope_ui::views::guide::Go;
 use ackscope_ui::views::timeline::{Axis, Step};
@@ -59,12 +60,13 @@ impl Studio {
         let transport = harness.transport();
         let arranged = format!(r#"{{"layout":{layout},"look":"{look}","zoom":1.0,"has_seen_guide":true}}"#);
         let address = Address::parse("http://127.0.0.1:4000/?token=t");
-        let ui =
-            Harness::builder().with_size(Vec2::from(size)).renderer(Painter::default()).build_eframe(move |creation| {
-                let mut app = App::new(&creation.egui_ctx, address, transport, Box::new(Remembers(arranged)));
-                app.be_patient();
-                app
-            });
+        let mut app = App::new(address, transport, Box::new(Remembers(arranged)));
+        app.be_patient();
+        let ui = Harness::builder()
+            .with_size(Vec2::from(size))
+            .renderer(Painter::default())
+            .with_context_setup(theme::install)
+            .build_ui_state(fill, app);
         let player = Player::new(harness.clone(), events);
         let mut studio = Self { ui, harness, player, name: format!("{name}-{look}") };
         studio.settle();

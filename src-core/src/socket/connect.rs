@@ -65,14 +65,16 @@ impl Admission {
         let inbound = Inbound::start(Arc::clone(&self.services), Arc::clone(&connection));
         handlers::register(&socket, &inbound);
 
-        // The closure must be cloneable; the place is given back with its last copy.
-        let place = Arc::new(place);
-        let services = Arc::clone(&self.services);
+        // It hears of everything from before the client is told that it is connected: whoever asks right after that for
+        // its conversations, or where `sync` stands, misses nothing that comes later. The library tells the client first
+        // and calls [`Self::call`] then, while the client's first events may be worked on already.
+        let listening = self.services.sessions.add(Arc::clone(&connection));
+        // The closure must be cloneable; what it holds is given back with its last copy, also where it never runs.
+        let kept = Arc::new((place, listening));
         let gone = Arc::clone(&connection);
         socket.on_disconnect(move |reason: socketioxide::socket::DisconnectReason| {
-            services.sessions.remove(&gone);
             tracing::debug!(connection = gone.id(), %reason, "disconnected");
-            drop(place);
+            drop(kept);
             std::future::ready(())
         });
         socket.extensions.insert(connection);
@@ -91,11 +93,9 @@ impl ConnectHandler<LocalAdapter, Ordered> for Admission {
     }
 
     fn call(&self, socket: Arc<Socket<LocalAdapter>>, _: Option<Value>) {
-        let Some(connection) = socket.extensions.get::<Arc<Connection>>() else { return };
-        self.services.sessions.add(Arc::clone(&connection));
-        // It may have gone between the two: then its disconnect handler ran before it was added.
-        if !socket.connected() {
-            self.services.sessions.remove(&connection);
+        // Before this the library takes it for gone and drops what is written.
+        if let Some(connection) = socket.extensions.get::<Arc<Connection>>() {
+            connection.open();
         }
     }
 }

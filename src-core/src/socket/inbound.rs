@@ -5,7 +5,7 @@
 //! order. Sends wait for the log side by side; their order in the log is the order they were read in.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ackscope_protocol::MessageId;
 use ackscope_protocol::error::{ErrorCode, WireError};
@@ -29,6 +29,9 @@ use crate::changes::{Caller, Later};
 use crate::messages::InboundSend;
 use crate::messaging::Tracked;
 use crate::node::Services;
+
+/// How long an answer waits for a client to be told that it is connected, which takes microseconds.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Something a connection asked for, ready to be worked on.
 enum Job {
@@ -96,14 +99,28 @@ impl Inbound {
     }
 
     /// Answers the ack callback; without one, a refusal is an `error` event.
-    fn answer<T: Serialize>(connection: &Connection, ack: AckSender, wants_ack: bool, result: Result<T, WireError>) {
+    fn answer<T>(connection: &Arc<Connection>, ack: AckSender, wants_ack: bool, result: Result<T, WireError>)
+    where
+        T: Serialize + Send + 'static,
+    {
         if wants_ack {
-            match ack.send(&Answer::from(result)) {
+            let answer = Answer::from(result);
+            let send = move |connection: &Connection| match ack.send(&answer) {
                 Ok(()) | Err(SendError::Socket(SocketError::Closed)) => {}
                 Err(SendError::Socket(SocketError::InternalChannelFull)) => connection.fall_behind(),
                 Err(SendError::Serialize(error)) => {
                     tracing::error!(%error, connection = connection.id(), "an answer cannot be written");
                 }
+            };
+            if connection.is_open() {
+                send(connection);
+            } else {
+                let connection = Arc::clone(connection);
+                tokio::spawn(async move {
+                    if tokio::time::timeout(OPEN_LIMIT, connection.opened()).await.is_ok() {
+                        send(&connection);
+                    }
+                });
             }
         } else if let Err(error) = result {
             connection.emit(&ServerEvent::Error(error));

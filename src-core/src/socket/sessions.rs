@@ -8,9 +8,10 @@ use std::sync::{Arc, Weak};
 use ackscope_protocol::UserId;
 use ackscope_protocol::error::{ErrorCode, WireError};
 use ackscope_protocol::wire::ServerEvent;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
+use tokio::sync::SetOnce;
 
 /// One connection of a user.
 pub struct Connection {
@@ -19,7 +20,15 @@ pub struct Connection {
     outlet: Outlet,
     /// Events did not fit into the connection's queue; it has to be told.
     is_behind: AtomicBool,
+    /// Set when it can be written to.
+    is_open: SetOnce<()>,
+    /// What is to be written before that, in order.
+    held: Mutex<Vec<ServerEvent>>,
 }
+
+/// Most events that are held for a connection that is not open yet. That takes microseconds, in which an honest client says
+/// nothing.
+const HELD_MAX: usize = 64;
 
 /// Where events go.
 enum Outlet {
@@ -27,7 +36,7 @@ enum Outlet {
     Socket(Weak<Socket>),
     /// What a test looks at.
     #[cfg(test)]
-    Captured(parking_lot::Mutex<Vec<ServerEvent>>),
+    Captured(Mutex<Vec<ServerEvent>>),
 }
 
 impl fmt::Debug for Connection {
@@ -40,15 +49,20 @@ impl Connection {
     /// A connection of `user`. Its id is unique among all nodes.
     pub fn new(user: UserId, node: &str, socket: &Arc<Socket>) -> Self {
         let id = format!("{node}/{}", socket.id);
-        Self { user, id, outlet: Outlet::Socket(Arc::downgrade(socket)), is_behind: AtomicBool::new(false) }
+        Self::with_outlet(user, id, Outlet::Socket(Arc::downgrade(socket)))
+    }
+
+    fn with_outlet(user: UserId, id: String, outlet: Outlet) -> Self {
+        Self { user, id, outlet, is_behind: AtomicBool::new(false), is_open: SetOnce::new(), held: Mutex::default() }
     }
 
     /// A connection that keeps what it is told.
     #[cfg(test)]
     pub(crate) fn captured(user: &str, id: &str) -> Arc<Self> {
         let user = user.parse().expect("a user id");
-        let outlet = Outlet::Captured(parking_lot::Mutex::default());
-        Arc::new(Self { user, id: id.to_owned(), outlet, is_behind: AtomicBool::new(false) })
+        let connection = Self::with_outlet(user, id.to_owned(), Outlet::Captured(Mutex::default()));
+        connection.open();
+        Arc::new(connection)
     }
 
     /// What a captured connection was told since the last call.
@@ -70,9 +84,44 @@ impl Connection {
         &self.id
     }
 
+    /// From now on it can be written to; what was held goes first.
+    pub fn open(&self) {
+        let mut held = self.held.lock();
+        for event in held.drain(..) {
+            self.emit_now(&event);
+        }
+        // Under the lock: nobody holds anything after this, nor writes before it. Set already is open already.
+        let (Ok(()) | Err(_)) = self.is_open.set(());
+    }
+
+    /// Whether it can be written to.
+    pub fn is_open(&self) -> bool {
+        self.is_open.initialized()
+    }
+
+    /// Waits until it can be written to; forever, when the client was gone before it was told that it is connected.
+    pub async fn opened(&self) {
+        self.is_open.wait().await;
+    }
+
     /// Hands an event to the connection's queue, at once. When the queue is full the event is left out, and the
     /// client is told with an `error` event before the next one that fits: it can `sync`.
     pub fn emit(&self, event: &ServerEvent) {
+        if !self.is_open() {
+            let mut held = self.held.lock();
+            if !self.is_open() {
+                if held.len() < HELD_MAX {
+                    held.push(event.clone());
+                } else {
+                    self.fall_behind();
+                }
+                return;
+            }
+        }
+        self.emit_now(event);
+    }
+
+    fn emit_now(&self, event: &ServerEvent) {
         if self.is_behind.load(Ordering::Relaxed) {
             let error =
                 WireError::new(ErrorCode::Overloaded, "this connection read too slowly and missed events; sync");
@@ -137,6 +186,19 @@ pub struct Place {
     sessions: Arc<Sessions>,
 }
 
+/// A connection that hears of its user's conversations.
+#[derive(Debug)]
+pub struct Listening {
+    sessions: Arc<Sessions>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.sessions.remove(&self.connection);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.sessions.count.fetch_sub(1, Ordering::Relaxed);
@@ -151,13 +213,14 @@ impl Sessions {
         Some(Place { sessions: Arc::clone(self) })
     }
 
-    /// The connection hears of its user's conversations from now on.
-    pub fn add(&self, connection: Arc<Connection>) {
-        self.by_user.write().entry(connection.user.clone()).or_default().push(connection);
+    /// The connection hears of its user's conversations from now on, until what is returned is dropped.
+    pub fn add(self: &Arc<Self>, connection: Arc<Connection>) -> Listening {
+        self.by_user.write().entry(connection.user.clone()).or_default().push(Arc::clone(&connection));
+        Listening { sessions: Arc::clone(self), connection }
     }
 
     /// The connection is gone.
-    pub fn remove(&self, connection: &Connection) {
+    fn remove(&self, connection: &Connection) {
         let mut by_user = self.by_user.write();
         if let Some(connections) = by_user.get_mut(&connection.user) {
             connections.retain(|other| other.id != connection.id);
@@ -175,5 +238,67 @@ impl Sessions {
     /// How many connections there are.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(number: usize) -> ServerEvent {
+        ServerEvent::Error(WireError::new(ErrorCode::Internal, number.to_string()))
+    }
+
+    fn not_open() -> Arc<Connection> {
+        let user = "ana".parse().expect("a user id");
+        Arc::new(Connection::with_outlet(user, "node/1".to_owned(), Outlet::Captured(Mutex::default())))
+    }
+
+    #[test]
+    fn what_is_told_before_a_connection_is_open_comes_first_when_it_is() {
+        let connection = not_open();
+        connection.emit(&told(0));
+        connection.emit(&told(1));
+        assert_eq!(connection.take_told(), []);
+        connection.open();
+        connection.emit(&told(2));
+        assert_eq!(connection.take_told(), [0, 1, 2].map(told));
+        connection.open();
+        assert_eq!(connection.take_told(), [], "nothing is told twice");
+    }
+
+    #[test]
+    fn what_is_too_much_before_that_is_missed_and_said() {
+        let connection = not_open();
+        for number in 0..=HELD_MAX {
+            connection.emit(&told(number));
+        }
+        connection.open();
+        assert_eq!(connection.take_told().len(), HELD_MAX + 1, "the first event also says that some were missed");
+        let next = not_open();
+        for number in 0..HELD_MAX {
+            next.emit(&told(number));
+        }
+        next.open();
+        assert_eq!(next.take_told(), (0..HELD_MAX).map(told).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_open_connection_goes_on() {
+        let connection = not_open();
+        let waiting = connection.opened();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        connection.open();
+        waiting.await;
+    }
+
+    #[test]
+    fn a_connection_hears_until_its_listening_ends() {
+        let (sessions, connection) = (Arc::new(Sessions::default()), not_open());
+        let listening = sessions.add(Arc::clone(&connection));
+        assert_eq!(sessions.of(connection.user()).len(), 1);
+        drop(listening);
+        assert!(sessions.of(connection.user()).is_empty());
     }
 }
