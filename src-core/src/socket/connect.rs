@@ -73,6 +73,8 @@ impl Admission {
         let kept = Arc::new((place, listening));
         let gone = Arc::clone(&connection);
         socket.on_disconnect(move |reason: socketioxide::socket::DisconnectReason| {
+            let (_, listening) = &*kept;
+            listening.end();
             tracing::debug!(connection = gone.id(), %reason, "disconnected");
             drop(kept);
             std::future::ready(())

@@ -193,9 +193,16 @@ pub struct Listening {
     connection: Arc<Connection>,
 }
 
+impl Listening {
+    /// Ends it.
+    pub fn end(&self) {
+        self.sessions.remove(&self.connection);
+    }
+}
+
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.sessions.remove(&self.connection);
+        self.end();
     }
 }
 
