@@ -13,6 +13,7 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (wasm, folder) = arguments.next().zip(arguments.next()).context("Usage: ackscope-bindgen WASM DIR")?;
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(&wasm).out_name("ackscope_ui").typescript(false).web(true)?;
+    // The page does not say where the program is: it lies beside the script.
+    bindgen.input_path(&wasm).out_name("ackscope_ui").typescript(false).omit_default_module_path(false).web(true)?;
     bindgen.generate(&folder).with_context(|| format!("making {} of {}", folder.display(), wasm.display()))
 }
