@@ -94,7 +94,8 @@ async fn a_window_that_hangs_does_not_keep_the_app_alive() {
     display.freeze().await.unwrap();
     app.terminate().await.unwrap();
     let ended = app.end(LIMIT).await.unwrap();
-    assert_eq!(ended.code(), Some(3), "{ended}");
+    // It is a matter of the moment whether the window wants an answer of the display before it goes.
+    assert!(matches!(ended.code(), Some(0 | 3)), "{ended}");
     for address in ready.addresses() {
         assert!(!is_open(address).await, "{address} is still open");
     }
